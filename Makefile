@@ -1,0 +1,82 @@
+# `make` alone prints the targets. Everything runs in .venv, which `make test` and `make demo` create themselves.
+PYTHON ?= python3
+CC ?= cc
+PY = .venv/bin/python
+PIP = $(PY) -m pip --disable-pip-version-check --quiet
+SOURCES = setup.py pyproject.toml $(wildcard src_c/*.[ch] fastreg/_core/*.pyx fastreg/_core/*.pxd)
+# One BLAS thread for NumPy, and the instruction set that it chooses by itself.
+BENCH = env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+# The packages of one extra of pyproject.toml, one a line.
+EXTRA = $(PY) -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	print(*p['optional-dependencies'][sys.argv[1]], sep='\n')"
+
+.DEFAULT_GOAL := help
+.PHONY: help prerequisites demo test bench lint docs asan clean
+
+help:
+	@echo "make demo    train a regularized network on handwritten digits, compiled and in NumPy"
+	@echo "make test    build in an own virtual environment and run the whole suite"
+	@echo "make bench   the six workloads against a hand-written NumPy loop, then the benchmark suites"
+	@echo "make lint    ruff, cython-lint, clang-format, mypy"
+	@echo "make docs    the reference pages in build/docs"
+	@echo "make asan    the suite under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make clean   remove what was built, and the virtual environment"
+
+demo: .venv/.installed
+	$(PY) -m fastreg demo
+
+test: .venv/.installed
+	$(PY) -m pytest
+
+bench: .venv/.installed
+	$(BENCH) $(PY) bench/compare.py
+	mkdir -p build
+	$(BENCH) $(PY) -m pytest bench --benchmark-json=build/benchmarks.json
+
+# cython-lint calls pycodestyle by name, and finds its settings from an absolute path.
+lint: .venv/.linters
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint $(CURDIR)/fastreg
+	.venv/bin/clang-format --dry-run -Werror src_c/*.[ch]
+	$(PY) -m mypy
+
+docs: .venv/.installed
+	mkdir -p build/docs
+	cd build/docs && ../../$(PY) -c "import pydoc, fastreg; pydoc.writedoc('fastreg'); \
+		pydoc.writedocs(fastreg.__path__[0], 'fastreg.')"
+
+# A copy of the tree is built with the sanitizers, so that the editable build stays as it is.
+SANITIZE = -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-wrapv
+asan: .venv/.installed
+	rm -rf build/asan && mkdir -p build/asan/tree
+	tar -cf - --exclude='*.so' --exclude=__pycache__ LICENSE README.md MANIFEST.in setup.py pyproject.toml \
+		src_c fastreg tests bench examples | tar -xf - -C build/asan/tree
+	CFLAGS="$(SANITIZE)" LDFLAGS="-fsanitize=address,undefined" \
+		$(PIP) install --no-deps --target build/asan/site ./build/asan/tree
+	rm -r build/asan/tree/fastreg
+	cd build/asan/tree && PYTHONPATH=../site PYTHONMALLOC=malloc OPENBLAS_NUM_THREADS=1 \
+		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:strict_init_order=1 \
+		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+		LD_PRELOAD="$$($(CC) -print-file-name=libasan.so):$$($(CC) -print-file-name=libubsan.so)" \
+		../../../$(PY) -m pytest -p no:cacheprovider -s
+
+clean:
+	rm -rf .venv build dist *.egg-info fastreg/_core/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+prerequisites:
+	@PYTHON="$(PYTHON)" sh tools/check_prerequisites.sh
+
+.venv/.created: | prerequisites
+	$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+# An editable install builds in place; it is repeated whenever a source of the extension changes.
+.venv/.installed: .venv/.created $(SOURCES)
+	$(PIP) install --editable '.[test]'
+	@touch $@
+
+.venv/.linters: .venv/.installed pyproject.toml
+	$(EXTRA) lint | xargs $(PIP) install
+	@touch $@

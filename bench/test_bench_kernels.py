@@ -1,0 +1,122 @@
+"""Each kernel door against its NumPy twin, at the size of a layer of 256 units and a batch of 256 rows."""
+
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from fastreg import kernels, reference
+
+ROWS, INPUTS, UNITS, CLASSES = 256, 100, 256, 10
+
+
+def normal(*shape):
+    return np.random.default_rng(sum(shape)).standard_normal(shape, dtype=np.float32)
+
+
+def empty(*shape):
+    return np.zeros(shape, np.float32)
+
+
+def probabilities(*shape):
+    p = np.exp(normal(*shape))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+LABELS = (np.arange(ROWS) % CLASSES).astype(np.int32)
+BITS = (normal(ROWS, CLASSES) > 0).astype(np.float32)
+ORDER = np.random.default_rng(0).permutation(ROWS)
+
+
+def elementwise():
+    return (empty(ROWS, UNITS), normal(ROWS, UNITS)), {}
+
+
+def gradient():
+    return (empty(ROWS, UNITS), normal(ROWS, UNITS), np.tanh(normal(ROWS, UNITS))), {}
+
+
+def penalty():
+    return (normal(UNITS, UNITS), 1e-4, normal(UNITS, UNITS)), {}
+
+
+def threshold():
+    return (normal(UNITS, UNITS), 0.01, 0.1), {}
+
+
+def loss(targets):
+    return lambda: ((empty(ROWS, CLASSES), normal(ROWS, CLASSES), targets), {"scale": 1 / ROWS})
+
+
+def sgd():
+    settings = {"learning_rate": 0.01, "momentum": 0.9, "nesterov": True}
+    return (normal(UNITS, UNITS), normal(UNITS, UNITS), empty(UNITS, UNITS)), settings
+
+
+def adam():
+    arrays = normal(UNITS, UNITS), normal(UNITS, UNITS), empty(UNITS, UNITS), empty(UNITS, UNITS)
+    return arrays, {"learning_rate": 1e-3, "t": 1}
+
+
+def dense_backward():
+    gradients = empty(INPUTS, UNITS), empty(UNITS), empty(ROWS, INPUTS)
+    return (*gradients, normal(ROWS, UNITS), normal(ROWS, INPUTS), normal(INPUTS, UNITS)), {}
+
+
+def dense_forward():
+    return (empty(ROWS, UNITS), normal(ROWS, INPUTS), normal(INPUTS, UNITS), normal(UNITS)), {}
+
+
+# name -> arguments of a call: (positional, by keyword)
+CASES = {
+    **dict.fromkeys(("gemm_nn", "dense_forward"), dense_forward),
+    "dense_backward": dense_backward,
+    "gemm_nt": lambda: ((empty(ROWS, INPUTS), normal(ROWS, UNITS), normal(INPUTS, UNITS)), {}),
+    "gemm_tn": lambda: ((empty(INPUTS, UNITS), normal(ROWS, INPUTS), normal(ROWS, UNITS)), {}),
+    "column_sum": lambda: ((empty(UNITS), normal(ROWS, UNITS)), {}),
+    **dict.fromkeys(("identity", "relu", "leaky_relu", "sigmoid", "tanh", "softmax"), elementwise),
+    **dict.fromkeys(("identity_gradient", "relu_gradient", "leaky_relu_gradient"), gradient),
+    **dict.fromkeys(("sigmoid_gradient", "tanh_gradient", "softmax_gradient"), gradient),
+    "cross_entropy_labels": loss(LABELS),
+    "cross_entropy": loss(probabilities(ROWS, CLASSES)),
+    "binary_cross_entropy": loss(BITS),
+    "squared_error": loss(normal(ROWS, CLASSES)),
+    **dict.fromkeys(("l1", "l2"), penalty),
+    **dict.fromkeys(("soft_threshold", "hard_threshold"), threshold),
+    "dropout": lambda: ((empty(ROWS, UNITS), normal(ROWS, UNITS), 0.2), {"seed": 1}),
+    "dropout_mask": lambda: ((empty(ROWS, UNITS), 0.2), {"seed": 1}),
+    "sgd": sgd,
+    "adam": adam,
+    "gather": lambda: ((empty(ROWS, INPUTS), normal(ROWS, INPUTS), ORDER), {}),
+    "gather_labels": lambda: ((np.zeros(ROWS, np.int32), LABELS, ORDER), {}),
+    "random_words": lambda: ((np.zeros(ROWS * UNITS, np.uint32),), {"seed": 1}),
+    "shuffle": lambda: ((np.zeros(10_000, np.int64),), {"seed": 1, "step": 0}),
+}
+
+
+def after_a_call(module: ModuleType, name: str):
+    """The value of a call, and its arrays afterwards."""
+    positional, named = CASES[name]()
+    value = getattr(module, name)(*positional, **named)
+    return value, [a for a in positional if isinstance(a, np.ndarray)]
+
+
+def test_every_door_has_a_case():
+    assert set(CASES) == set(kernels.__all__)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_door_does_what_its_twin_does(name):
+    (value, arrays), (expected_value, expected) = after_a_call(kernels, name), after_a_call(reference, name)
+    if expected_value is not None:
+        assert value == pytest.approx(expected_value, rel=1e-5)
+    for array, expected_array in zip(arrays, expected, strict=True):
+        np.testing.assert_allclose(array, expected_array, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("module", [kernels, reference], ids=["compiled", "numpy"])
+def test_kernel(benchmark, module, name):
+    positional, named = CASES[name]()
+    benchmark.group = name
+    benchmark(getattr(module, name), *positional, **named)

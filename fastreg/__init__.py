@@ -1,0 +1,85 @@
+"""fastreg: regularized multilayer perceptrons, trained on CPUs by a compiled core.
+
+    import fastreg as fr
+
+    net = fr.Network([fr.Dropout(0.2), fr.Dense(64, "relu", weight_penalty=fr.L2(1e-4)), fr.Dense(10)],
+                     loss="cross_entropy", seed=0)
+    history = net.fit(X, y, epochs=50, validation=(X_val, y_val), callbacks=[fr.EarlyStopping()])
+
+Names are imported when they are first used: `import fastreg` costs little more than NumPy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+import numpy  # noqa: F401  (the one requirement; without it this line says so)
+
+try:
+    from fastreg._core import table  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError("fastreg's compiled core is missing; build it with: pip install -e .") from error
+
+if TYPE_CHECKING:
+    from fastreg import kernels, reference
+    from fastreg.callbacks import EarlyStopping
+    from fastreg.config import show_config
+    from fastreg.errors import DivergenceError, NotBuiltError
+    from fastreg.history import History
+    from fastreg.layers import Activation, Dense, Dropout
+    from fastreg.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
+    from fastreg.network import Network
+    from fastreg.optimizers import SGD, Adam, AdamW
+    from fastreg.penalties import L1, L2, ElasticNet
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "callbacks": ("EarlyStopping",),
+    "config": ("show_config",),
+    "errors": ("DivergenceError", "NotBuiltError"),
+    "history": ("History",),
+    "layers": ("Activation", "Dense", "Dropout"),
+    "losses": ("BinaryCrossEntropy", "CrossEntropy", "SquaredError"),
+    "network": ("Network",),
+    "optimizers": ("SGD", "Adam", "AdamW"),
+    "penalties": ("L1", "L2", "ElasticNet"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "L1",
+    "L2",
+    "SGD",
+    "Activation",
+    "Adam",
+    "AdamW",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Dense",
+    "DivergenceError",
+    "Dropout",
+    "EarlyStopping",
+    "ElasticNet",
+    "History",
+    "Network",
+    "NotBuiltError",
+    "SquaredError",
+    "kernels",
+    "reference",
+    "show_config",
+]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"fastreg.{_HOME[name]}"), name)
+    elif name in ("kernels", "reference"):
+        value = importlib.import_module(f"fastreg.{name}")
+    else:
+        raise AttributeError(f"module 'fastreg' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The compiled core: the table of kernels, their public doors and the engine."""

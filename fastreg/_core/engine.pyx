@@ -1,0 +1,536 @@
+"""The compiled interpreter: runs a plan's records, whole epochs without the GIL.
+
+a) Binding. `Engine(plan, params)` turns the plan's records into C structs once: names become kernels of the table,
+   everything else is copied. From there on nothing depends on the dtype: pointers are moved by `itemsize`.
+b) Memory. A `Workspace` (slots, gradient, scratch) is taken before the GIL is released; one for the whole fit, one of
+   its own for each prediction, so that concurrent predictions share nothing that is written.
+c) A step is forward, loss, backward, update. Until the update nothing but the workspace has changed, so a step that is
+   cancelled, interrupted or not finite leaves the weights of the last whole step.
+d) The update goes through each range of parameters in chunks of 4,096 elements, and through all operations of the range
+   within a chunk: penalties, move and proximal steps are separate kernels, but memory is read and written once.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.math cimport isfinite, pow
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from fastreg._core.table cimport *
+from fastreg._core.workspace cimport Workspace
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
+cdef enum:
+    DENSE
+    ACTIVATION
+    DROPOUT
+    LOSS
+    DENSE_BACKWARD
+    ACTIVATION_BACKWARD
+    DROPOUT_BACKWARD
+    PENALTY
+    UPDATE
+    PROX
+
+# Operation -> (code, family of its kernel)
+_OPERATIONS = {
+    b"dense": (DENSE, "activation"),
+    b"activation": (ACTIVATION, "activation"),
+    b"dropout": (DROPOUT, "noise"),
+    b"loss": (LOSS, "loss"),
+    b"dense_backward": (DENSE_BACKWARD, "gradient"),
+    b"activation_backward": (ACTIVATION_BACKWARD, "gradient"),
+    b"dropout_backward": (DROPOUT_BACKWARD, "noise"),
+    b"penalty": (PENALTY, "penalty"),
+    b"update": (UPDATE, "update"),
+    b"prox": (PROX, "prox"),
+}
+
+cdef double SIGNAL_WORK = 2e8  # floating-point operations between two looks at signals: a few milliseconds
+
+
+ctypedef struct op_t:
+    int code
+    fr_kernel kernel  # NULL: none (identity)
+    i64 x, y, dx, dy  # slots; 0 where there is none
+    i64 weight, bias, n_in, n_out, start, stop, layer, rate, strength, decay, accumulate
+    bint has_dx
+    double alpha
+    double work  # floating-point operations for one row, about
+
+
+ctypedef struct segment_t:
+    op_t *ops
+    int n
+
+
+ctypedef struct batch_t:
+    i64 rows
+    const void *targets  # int32 labels (rows,) or reals (rows, n_outputs)
+    const void *weights  # reals (rows,) or NULL
+    double scale         # of the gradient: 1 / sum of weights
+    bint training
+    u64 seed, step       # keys of the random numbers
+
+
+cdef char *data_of(object array, bint writable=False) except? NULL:
+    """Where a C-contiguous array's data starts, NULL for None; the caller keeps the array alive."""
+    cdef Py_buffer view
+    if array is None:
+        return NULL
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0))
+    cdef char *start = <char *>view.buf
+    PyBuffer_Release(&view)
+    return start
+
+
+cdef int check_signals() except -1 with gil:
+    return PyErr_CheckSignals()
+
+
+@cython.final
+cdef class Engine:
+    """Interpreter of a plan in compiled code.
+
+    Parameters
+    ----------
+    plan : fastreg.plan.Plan
+    params : array (plan.layout.size,)
+        The flat parameter buffer; `run` updates it in place.
+    """
+
+    cdef readonly object plan
+    cdef readonly object params
+    cdef readonly i64 steps_done
+    cdef char *weights_of  # the data of `params`
+    cdef op_t *ops
+    cdef segment_t forward_segment, loss_segment, backward_segment, update_segment
+    cdef double[::1] scalars
+    cdef tuple inference_widths  # of the slots: the input is read in place, gradients are not needed
+    cdef fr_product *product_nn
+    cdef fr_product *product_nt
+    cdef fr_product *product_tn
+    cdef fr_reduction *column_sum
+    cdef fr_gather *gather
+    cdef fr_gather *gather_labels
+    cdef fr_noise *dropout
+    cdef fr_step settings
+    cdef bint element_steps  # the optimizer's effective step size differs by element
+    cdef i64 itemsize, n_inputs, n_outputs, n_params
+    cdef int output, buffers
+    cdef bint labels
+    cdef int cancelled
+    cdef double work  # since signals were looked at
+    cdef Workspace workspace
+
+    # ---- binding ---------------------------------------------------------------------------------------------
+
+    def __cinit__(self, plan, params):
+        self.plan, self.params = plan, params
+        self.itemsize = plan.dtype.itemsize
+        if params.dtype != plan.dtype or params.shape != (plan.layout.size,):
+            raise ValueError(f"params must be {plan.dtype} of shape ({plan.layout.size},), "
+                             f"got {params.dtype} of shape {params.shape}")
+        self.weights_of = data_of(params, writable=True)
+        self.n_params, self.n_inputs, self.n_outputs = plan.layout.size, plan.n_inputs, plan.n_outputs
+        self.output, self.buffers, self.labels = plan.output, plan.buffers, plan.labels
+        self.scalars = plan.scalars
+        inner = len(plan.slots) - 3
+        self.inference_widths = (0, *plan.slots[1:1 + inner], 0, 0)
+        self._bind_kernels(self.itemsize == 8)
+        self._bind_segments(self.itemsize == 8)
+        for name, value in plan.settings.items():
+            self._set(name, value)
+        self.element_steps = "beta2" in plan.settings
+
+    cdef int _bind_kernels(self, bint double) except -1:
+        self.product_nn = <fr_product *>kernel_named("product", "gemm_nn", double)
+        self.product_nt = <fr_product *>kernel_named("product", "gemm_nt", double)
+        self.product_tn = <fr_product *>kernel_named("product", "gemm_tn", double)
+        self.column_sum = <fr_reduction *>kernel_named("reduction", "column_sum", double)
+        self.gather = <fr_gather *>kernel_named("gather", "gather", double)
+        self.gather_labels = <fr_gather *>kernel_named("gather", "gather_labels", double)
+        self.dropout = <fr_noise *>kernel_named("noise", "dropout", double)
+        return 0
+
+    cdef int _bind_segments(self, bint double) except -1:
+        segments = (self.plan.forward, self.plan.loss, self.plan.backward, self.plan.update)
+        cdef int n = sum(len(s) for s in segments), i = 0
+        self.ops = <op_t *>calloc(n + 1, sizeof(op_t))
+        if self.ops is NULL:
+            raise MemoryError("no memory for the plan's operations")
+        starts = []
+        for segment in segments:
+            starts.append(i)
+            for record in segment.tolist():
+                bind(&self.ops[i], record, double)
+                i += 1
+        self.forward_segment = segment_t(self.ops + <int>starts[0], len(segments[0]))
+        self.loss_segment = segment_t(self.ops + <int>starts[1], len(segments[1]))
+        self.backward_segment = segment_t(self.ops + <int>starts[2], len(segments[2]))
+        self.update_segment = segment_t(self.ops + <int>starts[3], len(segments[3]))
+        return 0
+
+    cdef int _set(self, str name, double value) except -1:
+        if name == "momentum":
+            self.settings.momentum = value
+        elif name == "nesterov":
+            self.settings.nesterov = value
+        elif name == "beta1":
+            self.settings.beta1 = value
+        elif name == "beta2":
+            self.settings.beta2 = value
+        elif name == "epsilon":
+            self.settings.epsilon = value
+        else:
+            raise ValueError(f"no optimizer has a setting {name!r}")
+        return 0
+
+    def __dealloc__(self):
+        free(self.ops)
+
+    # ---- inference -------------------------------------------------------------------------------------------
+
+    def forward(self, out, x):
+        """Raw outputs of the rows of x into out, nothing dropped. Safe to call from several threads at once."""
+        cdef i64 n = self._rows_of(x)
+        if out.shape != (n, self.n_outputs) or out.dtype != self.plan.dtype:
+            wanted = f"{self.plan.dtype} of shape {(n, self.n_outputs)}"
+            raise ValueError(f"out must be {wanted}, got {out.dtype} {out.shape}")
+        cdef Workspace w = self._inference_workspace(n)
+        cdef char *result = data_of(out, writable=True)
+        cdef const char *rows = data_of(x)
+        cdef i64 at = 0
+        cdef u64 mode
+        with nogil:
+            mode = fr_enter()
+            while at < n:
+                self._infer(w, rows + at * self.n_inputs * self.itemsize, result + at * self.n_outputs * self.itemsize,
+                            min(FR_ROW_CHUNK, n - at))
+                at += FR_ROW_CHUNK
+            fr_leave(mode)
+
+    def evaluate(self, x, targets, weights=None):
+        """Data loss of the rows of x in inference mode: (sum of w_i l_i, sum of w_i)."""
+        cdef i64 n = self._rows_of(x)
+        self._check_targets(n, targets, weights)
+        cdef Workspace w = self._inference_workspace(n)
+        cdef char *result = w.slot[self.output]
+        cdef const char *rows = data_of(x)
+        cdef const char *t = data_of(targets)
+        cdef const char *row_weights = data_of(weights)
+        cdef const char *batch_weights = NULL
+        cdef i64 target_size = 4 if self.labels else self.n_outputs * self.itemsize
+        cdef fr_loss *loss = <fr_loss *>self.loss_segment.ops[0].kernel
+        cdef double total = 0, mass = 0, alpha = self.loss_segment.ops[0].alpha
+        cdef i64 at = 0, count
+        cdef u64 mode
+        with nogil:
+            mode = fr_enter()
+            while at < n:
+                count = min(FR_ROW_CHUNK, n - at)
+                self._infer(w, rows + at * self.n_inputs * self.itemsize, result, count)
+                if row_weights is not NULL:
+                    batch_weights = row_weights + at * self.itemsize
+                total += loss(NULL, result, t + at * target_size, batch_weights, count, self.n_outputs, 1, alpha)
+                mass += self._mass(batch_weights, count)
+                at += FR_ROW_CHUNK
+            fr_leave(mode)
+        return total, mass
+
+    cdef void _infer(self, Workspace w, const char *x, char *out, i64 rows) noexcept nogil:
+        cdef batch_t batch = batch_t(rows, NULL, NULL, 0, False, 0, 0)
+        cdef int i
+        w.slot[0] = <char *>x  # read only: nothing writes its input at inference
+        w.slot[self.output] = out
+        for i in range(self.forward_segment.n):
+            self._do(&self.forward_segment.ops[i], w, &batch)
+
+    cdef Workspace _inference_workspace(self, i64 n):
+        cdef i64 rows = min(n, FR_ROW_CHUNK)
+        scratch = FR_SCRATCH(0, max(self.plan.slots), 0) if rows > FR_FEW_ROWS else 0
+        return Workspace(self.inference_widths, rows, self.itemsize, 0, 0, scratch)
+
+    # ---- one batch -------------------------------------------------------------------------------------------
+
+    def gradient(self, gradient, x, targets, weights=None, *, seed=0, step=0):
+        """Mean data loss of one batch in training mode; its gradient overwrites the flat `gradient` (gaps 0)."""
+        cdef i64 n = self._rows_of(x)
+        self._check_targets(n, targets, weights)
+        cdef Workspace w = self._training_workspace(n)
+        cdef char *result = data_of(gradient, writable=True)
+        if gradient.shape != self.params.shape or gradient.dtype != self.plan.dtype:
+            raise ValueError(f"gradient has shape {gradient.shape}, expected {self.params.shape}")
+        memcpy(w.slot[0], data_of(x), n * self.n_inputs * self.itemsize)
+        cdef const char *t_data = data_of(targets)
+        cdef const char *w_data = data_of(weights)
+        cdef batch_t batch = batch_t(n, t_data, w_data, 0, True, seed, step)
+        cdef double mass = self._mass(<const char *>batch.weights, n), loss
+        cdef u64 mode = fr_enter()
+        batch.scale = 1 / mass
+        try:
+            with nogil:
+                loss = self._forward_and_loss(w, &batch)
+                self._segment(&self.backward_segment, w, &batch)
+        finally:
+            fr_leave(mode)
+        memcpy(result, w.gradient, self.n_params * self.itemsize)
+        return loss / mass
+
+    def penalty(self, gradient=None):
+        """Sum of the penalties at the parameters; adds their gradients to the flat `gradient` where given."""
+        cdef char *g = data_of(gradient, writable=True)
+        cdef double total = 0
+        cdef op_t *op
+        cdef int i
+        for i in range(self.update_segment.n):
+            op = &self.update_segment.ops[i]
+            if op.code == PENALTY:
+                total += (<fr_penalty *>op.kernel)(g + op.start * self.itemsize if g is not NULL and op.alpha else NULL,
+                                                   self.weights_of + op.start * self.itemsize, op.stop - op.start,
+                                                   self.scalars[op.strength])
+        return total
+
+    # ---- training --------------------------------------------------------------------------------------------
+
+    def cancel(self):
+        """Ask the run in progress, or the next one, to stop before its next batch. Any thread may call this."""
+        self.cancelled = True
+
+    def run(self, x, targets, weights, const i64[::1] order, const i64[::1] bounds, const double[::1] rates, state,
+            double[:, ::1] results, *, seed, step):
+        """Train ``len(rates)`` steps; returns "done", "cancelled" or "diverged".
+
+        Step s works on the rows ``order[bounds[s]:bounds[s + 1]]`` with learning rate ``rates[s]`` and the random
+        numbers of step ``step + s``. ``results[s]`` receives the sums of w_i l_i and of w_i, and the penalty, all
+        before its update.
+        """
+        cdef i64 n = self._rows_of(x), n_steps = rates.shape[0], s, largest = 0
+        self._check_targets(n, targets, weights)
+        self.steps_done = 0
+        for s in range(n_steps):
+            largest = max(largest, bounds[s + 1] - bounds[s])
+        cdef Workspace w = self._training_workspace(largest)
+        cdef const char *x_data = data_of(x)
+        cdef const char *t_data = data_of(targets)
+        cdef const char *w_data = data_of(weights)
+        cdef char *buffers = data_of(state.buffers, writable=True) if self.buffers else NULL
+        cdef double[::1] memory = state.scalars
+        cdef u64 first_seed = seed, first_step = step, mode = fr_enter()
+        cdef batch_t batch
+        cdef int status = 0
+        try:
+            with nogil:
+                for s in range(n_steps):
+                    if self.cancelled:
+                        self.cancelled = False
+                        status = 1
+                        break
+                    batch = self._load(w, x_data, t_data, w_data, &order[bounds[s]], bounds[s + 1] - bounds[s])
+                    batch.seed, batch.step = first_seed, first_step + <u64>s
+                    status = self._step(w, &batch, rates[s], buffers, &memory[0], &results[s, 0])
+                    if status:
+                        break
+                    self.steps_done = s + 1
+        finally:
+            fr_leave(mode)
+        return ("done", "cancelled", "diverged")[status]
+
+    cdef batch_t _load(self, Workspace w, const char *x, const char *targets, const char *weights, const i64 *rows,
+                       i64 n) noexcept nogil:
+        """Copy the batch's rows, targets and weights into the workspace."""
+        cdef batch_t batch = batch_t(n, w.targets, NULL, 0, True, 0, 0)
+        self.gather(w.slot[0], x, rows, n, self.n_inputs)
+        if self.labels:
+            self.gather_labels(w.targets, targets, rows, n, 1)
+        else:
+            self.gather(w.targets, targets, rows, n, self.n_outputs)
+        if weights is not NULL:
+            self.gather(w.weights, weights, rows, n, 1)
+            batch.weights = w.weights
+        return batch
+
+    cdef int _step(self, Workspace w, batch_t *batch, double rate, char *buffers, double *memory,
+                   double *result) except -1 nogil:
+        """One step; returns 2 where the loss is not finite, before anything is updated."""
+        cdef double mass = self._mass(<const char *>batch.weights, batch.rows)
+        result[0], result[1], result[2] = 0, mass, 0
+        batch.scale = 1 / mass if mass > 0 else 0
+        result[0] = self._forward_and_loss(w, batch)
+        if not isfinite(result[0]):
+            return 2
+        self._segment(&self.backward_segment, w, batch)
+        result[2] = self._update(w, rate, buffers, memory, mass > 0)
+        return 0
+
+    cdef double _forward_and_loss(self, Workspace w, batch_t *batch) except? -1 nogil:
+        cdef op_t *op = self.loss_segment.ops
+        self._segment(&self.forward_segment, w, batch)
+        return (<fr_loss *>op.kernel)(w.slot[op.dy], w.slot[op.y], batch.targets, batch.weights, batch.rows, op.n_out,
+                                      batch.scale, op.alpha)
+
+    cdef int _segment(self, segment_t *segment, Workspace w, batch_t *batch) except -1 nogil:
+        """All operations of a segment, with a look at signals after every few milliseconds of work."""
+        cdef int i
+        for i in range(segment.n):
+            self._do(&segment.ops[i], w, batch)
+            self.work += segment.ops[i].work * batch.rows
+            if self.work > SIGNAL_WORK:
+                self.work = 0
+                check_signals()
+        return 0
+
+    cdef void _do(self, op_t *op, Workspace w, batch_t *batch) noexcept nogil:
+        """One operation of the forward or backward segment."""
+        cdef double rate = self.scalars[op.rate] if op.rate >= 0 and batch.training else 0
+        cdef char *x = w.slot[op.x]
+        cdef char *y = w.slot[op.y]
+        cdef char *dx = w.slot[op.dx]
+        cdef char *dy = w.slot[op.dy]
+        if op.code == DENSE:
+            self._dense(op, w, y, x, batch.rows)
+            if rate > 0:
+                self._drop(op, y, y, batch, rate)
+        elif op.code == DENSE_BACKWARD:
+            if op.kernel is not NULL:
+                (<fr_gradient *>op.kernel)(dy, dy, y, batch.rows, op.n_out, slope_parameter(op, rate))
+            self._dense_backward(op, w, dx, dy, x, batch.rows)
+        elif op.code == ACTIVATION:
+            (<fr_activation *>op.kernel)(y, x, batch.rows, op.n_out, op.alpha)
+        elif op.code == ACTIVATION_BACKWARD:
+            (<fr_gradient *>op.kernel)(dx, dy, y, batch.rows, op.n_out, op.alpha)
+        elif op.code == DROPOUT and batch.training:
+            self._drop(op, y, x, batch, rate)
+        elif op.code == DROPOUT:
+            w.slot[op.y] = x  # at inference the output is the input
+        elif op.code == DROPOUT_BACKWARD:
+            self._drop(op, dx, dy, batch, rate)
+
+    cdef void _dense(self, op_t *op, Workspace w, char *y, char *x, i64 rows) noexcept nogil:
+        """Product, bias, activation."""
+        cdef char *weight = self.weights_of + op.weight * self.itemsize
+        cdef char *bias = self.weights_of + op.bias * self.itemsize if op.bias >= 0 else NULL
+        self.product_nn(y, x, weight, bias, rows, op.n_out, op.n_in, 0, w.scratch)
+        if op.kernel is not NULL:
+            (<fr_activation *>op.kernel)(y, y, rows, op.n_out, op.alpha)
+
+    cdef void _dense_backward(self, op_t *op, Workspace w, char *dx, char *dy, char *x, i64 rows) noexcept nogil:
+        """Gradients of weight, bias and, where there is a layer below, of the input."""
+        cdef char *weight = self.weights_of + op.weight * self.itemsize
+        cdef char *dweight = w.gradient + op.weight * self.itemsize
+        self.product_tn(dweight, x, dy, NULL, op.n_in, op.n_out, rows, 0, w.scratch)
+        if op.bias >= 0:
+            self.column_sum(w.gradient + op.bias * self.itemsize, dy, rows, op.n_out)
+        if op.has_dx:
+            self.product_nt(dx, dy, weight, NULL, rows, op.n_in, op.n_out, <int>op.accumulate, w.scratch)
+
+    cdef void _drop(self, op_t *op, char *y, char *x, batch_t *batch, double rate) noexcept nogil:
+        cdef fr_stream key = fr_stream(batch.seed, batch.step, <u32>op.layer)
+        if rate > 0:
+            self.dropout(y, x, batch.rows, op.n_out, rate, &key)
+        elif y != x:
+            memcpy(y, x, batch.rows * op.n_out * self.itemsize)
+
+    cdef double _update(self, Workspace w, double rate, char *buffers, double *memory, bint move) noexcept nogil:
+        """Penalties, move and proximal steps of all ranges; returns the penalty before the move. memory: [t, c]."""
+        cdef fr_step s = self.settings
+        cdef double total = 0, step_size
+        cdef int first = 0, last
+        cdef i64 at, start, stop
+        if move:
+            memory[0] += 1
+            memory[1] = s.momentum * memory[1] + rate
+        step_size = s.momentum * memory[1] + rate if s.nesterov else memory[1]
+        s.learning_rate = rate
+        if self.element_steps:
+            s.correction1, s.correction2 = 1 - pow(s.beta1, memory[0]), 1 - pow(s.beta2, memory[0])
+        while first < self.update_segment.n:
+            start, stop = self.update_segment.ops[first].start, self.update_segment.ops[first].stop
+            last = first
+            while last < self.update_segment.n and self.update_segment.ops[last].start == start:
+                last += 1
+            at = start
+            while at < stop:
+                total += self._update_chunk(first, last, w, at, min(FR_CHUNK, stop - at), buffers, step_size, &s, move)
+                at += FR_CHUNK
+            first = last
+        return total
+
+    cdef double _update_chunk(self, int first, int last, Workspace w, i64 at, i64 n, char *buffers, double step_size,
+                              fr_step *s, bint move) noexcept nogil:
+        cdef i64 size = self.itemsize
+        cdef char *weight = self.weights_of + at * size
+        cdef char *gradient = w.gradient + at * size
+        cdef char *m = buffers + at * size if self.buffers > 0 else NULL
+        cdef char *v = buffers + (self.n_params + at) * size if self.buffers > 1 else NULL
+        cdef char *steps = w.steps if self.element_steps and self.update_segment.ops[last - 1].code == PROX else NULL
+        cdef double total = 0
+        cdef op_t *op
+        cdef int i
+        for i in range(first, last):
+            op = &self.update_segment.ops[i]
+            if op.code == PENALTY:
+                total += (<fr_penalty *>op.kernel)(gradient if move and op.alpha else NULL, weight, n,
+                                                   self.scalars[op.strength])
+            elif move and op.code == UPDATE:
+                s.decay = s.learning_rate * self.scalars[op.decay] if op.decay >= 0 else 0
+                s.floor = self.scalars[op.strength] if op.strength >= 0 else 0
+                (<fr_update *>op.kernel)(weight, gradient, m, v, steps, n, s)
+            elif move and op.code == PROX:
+                (<fr_prox *>op.kernel)(weight, steps, n, step_size, self.scalars[op.strength])
+        return total
+
+    # ---- small things ----------------------------------------------------------------------------------------
+
+    cdef double _mass(self, const char *weights, i64 n) noexcept nogil:
+        """Sum of n row weights in float64; n where there are none."""
+        cdef double total = 0
+        cdef i64 i
+        if weights is NULL:
+            return n
+        for i in range(n):
+            total += (<const double *>weights)[i] if self.itemsize == 8 else (<const float *>weights)[i]
+        return total
+
+    cdef Workspace _training_workspace(self, i64 rows):
+        """The fit's workspace, made anew only for larger batches."""
+        if self.workspace is None or self.workspace.rows < rows:
+            widest = max(self.plan.slots)
+            self.workspace = Workspace(self.plan.slots, rows, self.itemsize, self.n_params, self.n_outputs,
+                                       FR_SCRATCH(rows, widest, widest))
+        return self.workspace
+
+    cdef i64 _rows_of(self, x) except -1:
+        if x.ndim != 2 or x.shape[1] != self.n_inputs or x.dtype != self.plan.dtype:
+            raise ValueError(f"x must be {self.plan.dtype} of shape (rows, {self.n_inputs}), got {x.dtype} {x.shape}")
+        return x.shape[0]
+
+    cdef int _check_targets(self, i64 n, targets, weights) except -1:
+        shape, dtype = ((n,), "int32") if self.labels else ((n, self.n_outputs), self.plan.dtype)
+        if targets.shape != shape or targets.dtype != dtype:
+            raise ValueError(f"targets must be {dtype} of shape {shape}, got {targets.dtype} {targets.shape}")
+        if weights is not None and (weights.shape != (n,) or weights.dtype != self.plan.dtype):
+            raise ValueError(f"weights must be {self.plan.dtype} of shape {(n,)}, got {weights.dtype} {weights.shape}")
+        return 0
+
+
+cdef inline double slope_parameter(op_t *op, double rate) noexcept nogil:
+    """alpha of a gradient kernel: for a ReLU the scale of the dropout fused behind it, else the leak."""
+    if op.layer >= 0:
+        return fr_dropout_scale(rate)
+    return op.alpha if op.alpha else 1
+
+
+cdef int bind(op_t *op, tuple record, bint double) except -1:
+    """One record of the plan, its fields in the order of fastreg.ops.OP, as a struct."""
+    (name, kernel, op.x, op.y, op.dx, op.dy, op.weight, op.bias, op.n_in, op.n_out, op.start, op.stop, op.layer,
+     op.rate, op.strength, op.decay, op.accumulate, op.alpha) = record
+    op.code, family = _OPERATIONS[name]
+    op.has_dx = op.dx >= 0
+    op.x, op.y, op.dx, op.dy = max(op.x, 0), max(op.y, 0), max(op.dx, 0), max(op.dy, 0)
+    op.work = 4.0 * max(op.n_in, 1) * max(op.n_out, 1) + 100
+    if kernel:
+        op.kernel = kernel_named(family, kernel.decode(), double)
+    return 0

@@ -1,0 +1,702 @@
+"""The kernels' doors: checked, documented, and the same table entries that the engine calls.
+
+Every door writes into arrays that the caller owns, so the inner lines of a NumPy training loop can be replaced one at a
+time. Arrays are C-contiguous, all float32 or all float64; inputs may be read-only. What is wrong with an argument is
+said with its name (TypeError for what is no such array, ValueError for shapes and numbers).
+"""
+
+from libc.math cimport pow
+from libc.stdlib cimport free, malloc
+
+from fastreg._core.table cimport *
+
+ctypedef fused real:
+    float
+    double
+
+
+# ---- checks ---------------------------------------------------------------------------------------------------------
+
+
+cdef bint _is_double(str name, array) except -1:
+    """Whether the array is float64 (1) or float32 (0)."""
+    try:
+        code = array.dtype.str[1:]
+        contiguous = array.flags.c_contiguous
+    except AttributeError:
+        raise TypeError(f"{name} must be a NumPy array of float32 or float64, got {type(array).__name__}") from None
+    if code not in ("f4", "f8") or not array.dtype.isnative:
+        raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
+    if not contiguous:
+        raise ValueError(f"{name} must be C-contiguous; pass np.ascontiguousarray({name})")
+    return code == "f8"
+
+
+cdef bint _same_dtype(dict arrays) except -1:
+    """Check all arrays that are not None; they must share one dtype. Returns whether it is float64."""
+    cdef bint double = False
+    first = None
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        is_double = _is_double(name, array)
+        if first is None:
+            first, double = name, is_double
+        elif is_double != double:
+            raise TypeError(f"{name} is {array.dtype} but {first} is {arrays[first].dtype}; all arrays need one dtype")
+    return double
+
+
+cdef int _shape(str name, array, tuple shape, str why) except -1:
+    if array is not None and array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape} ({why})")
+    return 0
+
+
+cdef int _matrix(str name, array) except -1:
+    if array.ndim != 2:
+        raise ValueError(f"{name} must be 2-D, got shape {array.shape}")
+    return 0
+
+
+cdef int _strength(str name, double value) except -1:
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be a finite number >= 0, got {value}")
+    return 0
+
+
+cdef fr_stream _stream(seed, step, stream) except *:
+    cdef fr_stream key
+    for name, value, bits in (("seed", seed, 64), ("step", step, 64), ("stream or layer", stream, 32)):
+        if not 0 <= value < 1 << bits:
+            raise ValueError(f"{name} must be in [0, 2**{bits}), got {value}")
+    key.seed, key.step, key.stream = seed, step, stream
+    return key
+
+
+def _flat(array):
+    """The same memory as one row; the checks above have made sure that no copy is needed."""
+    return None if array is None else array.reshape(-1)
+
+
+# ---- products -------------------------------------------------------------------------------------------------------
+
+
+cdef int _product(str name, real[:, ::1] out, const real[:, ::1] a, const real[:, ::1] b, const real[::1] bias,
+                  i64 k, bint accumulate) except -1:
+    cdef fr_product *kernel = <fr_product *>kernel_named("product", name, real is double)
+    cdef i64 m = out.shape[0], n = out.shape[1]
+    cdef i64 size = FR_SCRATCH(k, m, n) + 64
+    cdef void *scratch = malloc(size * sizeof(real))
+    cdef u64 mode
+    if scratch is NULL:
+        raise MemoryError(f"{name}: no memory for {size} numbers of scratch")
+    if m and n:
+        with nogil:
+            mode = fr_enter()
+            kernel(&out[0, 0], <void *>&a[0, 0] if k else NULL, <void *>&b[0, 0] if k else NULL,
+                   NULL if bias is None else <void *>&bias[0], m, n, k, accumulate, scratch)
+            fr_leave(mode)
+    free(scratch)
+    return 0
+
+
+cdef int _gemm(str name, out, a, b, bias, bint accumulate, int a_k, int b_k) except -1:
+    """Checks common to the three products; a_k and b_k are the axes of a and b that are summed over."""
+    double = _same_dtype({"out": out, "a": a, "b": b, "bias": bias})
+    for label, array in (("out", out), ("a", a), ("b", b)):
+        _matrix(label, array)
+    if a.shape[a_k] != b.shape[b_k]:
+        raise ValueError(f"{name}: inner lengths differ: a has shape {a.shape}, b has shape {b.shape}")
+    m, n = a.shape[1 - a_k], b.shape[1 - b_k]
+    _shape("out", out, (m, n), f"{name} of a {a.shape} and b {b.shape}")
+    _shape("bias", bias, (n,), f"one number per column of out {out.shape}")
+    if double:
+        return _product[double](name, out, a, b, bias, a.shape[a_k], accumulate)
+    return _product[float](name, out, a, b, bias, a.shape[a_k], accumulate)
+
+
+def gemm_nn(out, a, b, bias=None, *, accumulate=False):
+    """Product ``out = a @ b + bias``: the forward pass of a dense layer.
+
+    Parameters
+    ----------
+    out : array (m, n)
+        Written in place. Must not overlap the inputs.
+    a, b : array (m, k), (k, n)
+    bias : array (n,), optional
+    accumulate : bool, default False
+        Add to what `out` holds.
+
+    Notes
+    -----
+    Every element is the sum, block after block, of fused multiply-add chains over 256 consecutive k: the same bits at
+    every level with FMA hardware.
+    """
+    _gemm("gemm_nn", out, a, b, bias, accumulate, 1, 0)
+
+
+def gemm_nt(out, a, b, bias=None, *, accumulate=False):
+    """Product ``out = a @ b.T + bias`` with b of shape (n, k): the gradient of a dense layer's input. See `gemm_nn`."""
+    _gemm("gemm_nt", out, a, b, bias, accumulate, 1, 1)
+
+
+def gemm_tn(out, a, b, bias=None, *, accumulate=False):
+    """Product ``out = a.T @ b + bias``, a of shape (k, m): the gradient of a dense layer's weight. See `gemm_nn`."""
+    _gemm("gemm_tn", out, a, b, bias, accumulate, 0, 0)
+
+
+cdef int _column_sum(real[::1] out, const real[:, ::1] x) except -1:
+    cdef fr_reduction *kernel = <fr_reduction *>kernel_named("reduction", "column_sum", real is double)
+    if x.shape[1]:
+        with nogil:
+            kernel(&out[0], <void *>&x[0, 0] if x.shape[0] else NULL, x.shape[0], x.shape[1])
+    return 0
+
+
+def column_sum(out, x):
+    """Sum of the rows: ``out = x.sum(axis=0)``, the gradient of a bias; out (n,), x (m, n). Blocks of 256 rows."""
+    double = _same_dtype({"out": out, "x": x})
+    _matrix("x", x)
+    _shape("out", out, x.shape[1:], f"one number per column of x {x.shape}")
+    _column_sum[double](out, x) if double else _column_sum[float](out, x)
+
+
+def dense_forward(out, x, weight, bias=None):
+    """Dense layer before its activation: ``out = x @ weight + bias``.
+
+    Parameters
+    ----------
+    out : array (rows, units)
+        Written in place.
+    x : array (rows, inputs)
+    weight : array (inputs, units)
+    bias : array (units,), optional
+    """
+    gemm_nn(out, x, weight, bias)
+
+
+def dense_backward(dweight, dbias, dx, dout, x, weight):
+    """Gradients of a dense layer from the gradient `dout` (rows, units) of its output.
+
+    Parameters
+    ----------
+    dweight : array (inputs, units)
+        Receives ``x.T @ dout``.
+    dbias : array (units,) or None
+        Receives ``dout.sum(axis=0)``; None where there is no bias.
+    dx : array (rows, inputs) or None
+        Receives ``dout @ weight.T``; None where it is not needed (the first layer).
+    dout, x, weight : array (rows, units), (rows, inputs), (inputs, units)
+    """
+    gemm_tn(dweight, x, dout)
+    if dbias is not None:
+        column_sum(dbias, dout)
+    if dx is not None:
+        gemm_nt(dx, dout, weight)
+
+
+# ---- activations ----------------------------------------------------------------------------------------------------
+
+
+cdef int _map(str name, real[::1] out, const real[::1] x, i64 rows, i64 cols, double alpha) except -1:
+    cdef fr_activation *kernel = <fr_activation *>kernel_named("activation", name, real is double)
+    cdef u64 mode
+    if rows and cols:
+        with nogil:
+            mode = fr_enter()
+            kernel(&out[0], &x[0], rows, cols, alpha)
+            fr_leave(mode)
+    return 0
+
+
+cdef int _activation(str name, out, x, double alpha) except -1:
+    double = _same_dtype({"out": out, "x": x})
+    _shape("out", out, x.shape, "the shape of x")
+    if name == "softmax":
+        _matrix("x", x)
+    rows, cols = x.shape if x.ndim == 2 else (1, x.size)
+    if double:
+        return _map[double](name, _flat(out), _flat(x), rows, cols, alpha)
+    return _map[float](name, _flat(out), _flat(x), rows, cols, alpha)
+
+
+def identity(out, x):
+    """Copy: ``out = x``. Any shape; out may be x."""
+    _activation("identity", out, x, 0)
+
+
+def relu(out, x):
+    """Rectifier: ``out = max(x, 0)``, NaN kept. Any shape; out may be x."""
+    _activation("relu", out, x, 0)
+
+
+def leaky_relu(out, x, leak=0.01):
+    """Leaky rectifier: x where x > 0, ``leak * x`` elsewhere (Maas et al. 2013). Any shape; out may be x."""
+    _activation("leaky_relu", out, x, leak)
+
+
+def sigmoid(out, x):
+    """Logistic function ``1 / (1 + exp(-x))``, at most 2 ULP off. Any shape; out may be x."""
+    _activation("sigmoid", out, x, 0)
+
+
+def tanh(out, x):
+    """Hyperbolic tangent, at most 2 ULP off. Any shape; out may be x."""
+    _activation("tanh", out, x, 0)
+
+
+def softmax(out, x):
+    """Softmax of each row of x (m, C), shifted by the row's maximum so that it cannot overflow; out may be x."""
+    _activation("softmax", out, x, 0)
+
+
+cdef int _slope(str name, real[::1] dx, const real[::1] dy, const real[::1] y, i64 rows, i64 cols,
+                double alpha) except -1:
+    cdef fr_gradient *kernel = <fr_gradient *>kernel_named("gradient", name, real is double)
+    cdef u64 mode
+    if rows and cols:
+        with nogil:
+            mode = fr_enter()
+            kernel(&dx[0], &dy[0], &y[0], rows, cols, alpha)
+            fr_leave(mode)
+    return 0
+
+
+cdef int _gradient(str name, dx, dy, y, double alpha) except -1:
+    double = _same_dtype({"dx": dx, "dy": dy, "y": y})
+    _shape("dx", dx, y.shape, "the shape of y")
+    _shape("dy", dy, y.shape, "the shape of y")
+    if name == "softmax_gradient":
+        _matrix("y", y)
+    rows, cols = y.shape if y.ndim == 2 else (1, y.size)
+    if double:
+        return _slope[double](name, _flat(dx), _flat(dy), _flat(y), rows, cols, alpha)
+    return _slope[float](name, _flat(dx), _flat(dy), _flat(y), rows, cols, alpha)
+
+
+def identity_gradient(dx, dy, y):
+    """Gradient through the identity: ``dx = dy``. dx may be dy."""
+    _gradient("identity_gradient", dx, dy, y, 0)
+
+
+def relu_gradient(dx, dy, y, scale=1.0):
+    """Gradient through `relu` from its output y: ``scale * dy`` where y > 0, else 0. dx may be dy.
+
+    With `scale` = 1 / (1 - p) it is also the gradient through an inverted dropout behind the ReLU: dropped units have
+    y = 0, so no mask is needed.
+    """
+    _gradient("relu_gradient", dx, dy, y, scale)
+
+
+def leaky_relu_gradient(dx, dy, y, leak=0.01):
+    """Gradient through `leaky_relu` from its output y: dy where y > 0, ``leak * dy`` elsewhere. dx may be dy."""
+    _gradient("leaky_relu_gradient", dx, dy, y, leak)
+
+
+def sigmoid_gradient(dx, dy, y):
+    """Gradient through `sigmoid` from its output y: ``dy * y * (1 - y)``. dx may be dy."""
+    _gradient("sigmoid_gradient", dx, dy, y, 0)
+
+
+def tanh_gradient(dx, dy, y):
+    """Gradient through `tanh` from its output y: ``dy * (1 - y**2)``. dx may be dy."""
+    _gradient("tanh_gradient", dx, dy, y, 0)
+
+
+def softmax_gradient(dx, dy, y):
+    """Gradient through `softmax` from its output y (m, C): ``y * (dy - sum(dy * y))`` row by row. dx may be dy."""
+    _gradient("softmax_gradient", dx, dy, y, 0)
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+
+cdef double _loss_value(str name, real[:, ::1] dz, const real[:, ::1] z, const int32_t[::1] labels,
+                        const real[:, ::1] targets, const real[::1] weights, double scale, double alpha) except? -1:
+    cdef fr_loss *kernel = <fr_loss *>kernel_named("loss", name, real is double)
+    cdef const void *target = <const void *>&labels[0] if labels is not None else <const void *>&targets[0, 0]
+    cdef double value
+    cdef u64 mode
+    with nogil:
+        mode = fr_enter()
+        value = kernel(NULL if dz is None else <void *>&dz[0, 0], &z[0, 0], target,
+                       NULL if weights is None else <void *>&weights[0], z.shape[0], z.shape[1], scale, alpha)
+        fr_leave(mode)
+    return value
+
+
+cdef double _loss(str name, dz, z, labels, targets, weights, double scale, double alpha) except? -1:
+    double = _same_dtype({"z": z, "dz": dz, "targets": targets, "weights": weights})
+    _matrix("z", z)
+    _shape("dz", dz, z.shape, "the shape of z")
+    _shape("targets", targets, z.shape, "the shape of z")
+    _shape("weights", weights, z.shape[:1], f"one per row of z {z.shape}")
+    if labels is not None:
+        _labels(labels, z)
+    if not z.size:
+        return 0.0
+    if double:
+        return _loss_value[double](name, dz, z, labels, targets, weights, scale, alpha)
+    return _loss_value[float](name, dz, z, labels, targets, weights, scale, alpha)
+
+
+cdef int _labels(labels, z) except -1:
+    if getattr(labels, "dtype", None) != "int32" or not labels.flags.c_contiguous:
+        found = getattr(labels, "dtype", type(labels).__name__)
+        raise TypeError(f"labels must be a contiguous int32 array, got {found}")
+    _shape("labels", labels, z.shape[:1], f"one per row of z {z.shape}")
+    if labels.size and not (labels.min() >= 0 and labels.max() < z.shape[1]):
+        raise ValueError(f"labels must be in 0..{z.shape[1] - 1}, got {labels.min()}..{labels.max()}")
+    return 0
+
+
+def cross_entropy_labels(dz, z, labels, weights=None, scale=1.0):
+    """Softmax cross-entropy of logits and integer labels, fused with the softmax.
+
+    Parameters
+    ----------
+    dz : array (m, C) or None
+        Receives ``scale * w_i * (softmax(z_i) - onehot_i)``; None for the value alone. May be z.
+    z : array (m, C)
+        Logits.
+    labels : int32 array (m,)
+        Classes 0..C-1.
+    weights : array (m,), optional
+        Row weights w_i.
+    scale : float, default 1.0
+        Factor of the gradient: 1 / sum(w) for the mean loss.
+
+    Returns
+    -------
+    float
+        ``sum_i w_i (logsumexp(z_i) - z_i[label_i])``, not divided by anything.
+    """
+    return _loss("cross_entropy_labels", dz, z, labels, None, weights, scale, 1)
+
+
+def cross_entropy(dz, z, targets, weights=None, scale=1.0):
+    """Softmax cross-entropy with soft targets (m, C), rows of sum 1. See `cross_entropy_labels`."""
+    return _loss("cross_entropy", dz, z, None, targets, weights, scale, 1)
+
+
+def binary_cross_entropy(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+    """Cross-entropy of independent outputs, fused with the sigmoid; z and targets (m, L), targets in [0, 1].
+
+    Returns ``sum_i w_i output_weight sum_j l_ij``; dz receives ``scale w_i output_weight (sigmoid(z) - targets)``.
+    """
+    return _loss("binary_cross_entropy", dz, z, None, targets, weights, scale, output_weight)
+
+
+def squared_error(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+    """Squared error; z and targets (m, L).
+
+    Returns ``sum_i w_i output_weight sum_j (z - targets)_ij**2``; dz receives its derivative times `scale`.
+    """
+    return _loss("squared_error", dz, z, None, targets, weights, scale, output_weight)
+
+
+# ---- penalties ------------------------------------------------------------------------------------------------------
+
+
+cdef double _penalty_value(str name, const real[::1] w, double strength, real[::1] gradient) except? -1:
+    cdef fr_penalty *kernel = <fr_penalty *>kernel_named("penalty", name, real is double)
+    cdef double value
+    cdef u64 mode
+    with nogil:
+        mode = fr_enter()
+        value = kernel(NULL if gradient is None else <void *>&gradient[0], &w[0], w.shape[0], strength)
+        fr_leave(mode)
+    return value
+
+
+cdef double _penalty(str name, w, double strength, gradient) except? -1:
+    double = _same_dtype({"w": w, "gradient": gradient})
+    _shape("gradient", gradient, w.shape, "the shape of w")
+    _strength("strength", strength)
+    if not w.size:
+        return 0.0
+    if double:
+        return _penalty_value[double](name, _flat(w), strength, _flat(gradient))
+    return _penalty_value[float](name, _flat(w), strength, _flat(gradient))
+
+
+def l1(w, strength, gradient=None):
+    """L1 penalty ``strength * sum(|w|)``; adds ``strength * sign(w)``, sign(0) = 0, to `gradient` where given.
+
+    Parameters
+    ----------
+    w : array of any shape
+    strength : float >= 0
+    gradient : array like w, optional
+
+    Returns
+    -------
+    float
+    """
+    return _penalty("l1", w, strength, gradient)
+
+
+def l2(w, strength, gradient=None):
+    """L2 penalty ``strength * sum(w**2)``; adds ``2 * strength * w`` to `gradient` where given. See `l1`."""
+    return _penalty("l2", w, strength, gradient)
+
+
+cdef int _prox_step(str name, real[::1] w, const real[::1] step, double same, double strength) except -1:
+    cdef fr_prox *kernel = <fr_prox *>kernel_named("prox", name, real is double)
+    if w.shape[0]:
+        with nogil:
+            kernel(&w[0], NULL if step is None else <void *>&step[0], w.shape[0], same, strength)
+    return 0
+
+
+cdef int _prox(str name, w, step, double strength) except -1:
+    _strength("strength", strength)
+    steps = step if getattr(step, "ndim", 0) else None
+    double = _same_dtype({"w": w, "step": steps})
+    _shape("step", steps, w.shape, "one number, or the shape of w")
+    cdef double same = 0 if steps is not None else float(step)
+    _strength("step", same)
+    if double:
+        return _prox_step[double](name, _flat(w), _flat(steps), same, strength)
+    return _prox_step[float](name, _flat(w), _flat(steps), same, strength)
+
+
+def soft_threshold(w, step, strength):
+    """Proximal step of the L1 penalty, in place: ``sign(w) * max(|w| - step * strength, 0)``.
+
+    Parameters
+    ----------
+    w : array of any shape
+    step : float or array like w
+        Effective step size of each element: the move that the optimizer makes for a gradient held at 1.
+    strength : float >= 0
+    """
+    _prox("soft_threshold", w, step, strength)
+
+
+def hard_threshold(w, step, strength):
+    """Clip to zero, in place: 0 where ``|w| < step * strength``. Parameters as for `soft_threshold`."""
+    _prox("hard_threshold", w, step, strength)
+
+
+# ---- optimizers -----------------------------------------------------------------------------------------------------
+
+
+cdef int _step(str name, real[::1] w, const real[::1] g, real[::1] m, real[::1] v, real[::1] step,
+               const fr_step *s) except -1:
+    cdef fr_update *kernel = <fr_update *>kernel_named("update", name, real is double)
+    cdef u64 mode
+    if w.shape[0]:
+        with nogil:
+            mode = fr_enter()
+            kernel(&w[0], &g[0], NULL if m is None else <void *>&m[0], NULL if v is None else <void *>&v[0],
+                   NULL if step is None else <void *>&step[0], w.shape[0], s)
+            fr_leave(mode)
+    return 0
+
+
+cdef int _update(str name, dict arrays, const fr_step *s) except -1:
+    double = _same_dtype(arrays)
+    w = arrays["w"]
+    for label, array in arrays.items():
+        _shape(label, array, w.shape, "the shape of w")
+    flat = [_flat(array) for array in arrays.values()]
+    if double:
+        return _step[double](name, flat[0], flat[1], flat[2], flat[3], flat[4], s)
+    return _step[float](name, flat[0], flat[1], flat[2], flat[3], flat[4], s)
+
+
+def sgd(w, gradient, velocity=None, *, learning_rate, momentum=0.0, nesterov=False, decay=0.0):
+    """One step of gradient descent, in place.
+
+    With g = gradient, u = velocity: ``u <- momentum * u - learning_rate * g``, then ``w += u``, or with Nesterov
+    ``w += momentum * u - learning_rate * g``; without velocity ``w -= learning_rate * g``. Then ``w -= decay * w_old``.
+
+    Parameters
+    ----------
+    w, gradient : arrays of one shape
+    velocity : array like w, optional
+        State, zero at the start; needed for momentum > 0. Entries below 1e-30 become 0.
+    learning_rate, momentum, nesterov, decay : float, float, bool, float
+    """
+    if velocity is None and momentum:
+        raise ValueError(f"momentum={momentum} needs a velocity array like w, zero at the start")
+    cdef fr_step s = fr_step(learning_rate, momentum, 1.0 if nesterov else 0.0, 0, 0, 0, 1, 1, decay, 0)
+    _update("sgd", {"w": w, "gradient": gradient, "velocity": velocity, "v": None, "step": None}, &s)
+
+
+def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.0, floor=0.0, step=None):
+    """One step of Adam (Kingma & Ba 2015), in place; with decay = learning_rate * weight_decay, of AdamW.
+
+    ``w += -learning_rate * m_hat / D - decay * w_old`` with ``D = max(sqrt(v_hat), floor) + epsilon``.
+
+    Parameters
+    ----------
+    w, gradient, m, v : arrays of one shape
+        m and v are the moments, zero at the start.
+    learning_rate : float
+    t : int
+        Number of this update, from 1.
+    beta1, beta2, epsilon, decay : float
+    floor : float, default 0
+        Smallest denominator: the strength of an L1 penalty whose proximal step follows.
+    step : array like w, optional
+        Receives ``learning_rate / D``, the effective step sizes for that proximal step.
+    """
+    if t < 1:
+        raise ValueError(f"t counts updates from 1, got {t}")
+    cdef fr_step s = fr_step(learning_rate, 0, 0, beta1, beta2, epsilon, 1 - pow(beta1, t), 1 - pow(beta2, t), decay,
+                             floor)
+    _update("adam", {"w": w, "gradient": gradient, "m": m, "v": v, "step": step}, &s)
+
+
+# ---- random numbers -------------------------------------------------------------------------------------------------
+
+
+cdef int _noise(str name, real[:, ::1] out, const real[:, ::1] x, double rate, const fr_stream *key) except -1:
+    cdef fr_noise *kernel = <fr_noise *>kernel_named("noise", name, real is double)
+    cdef u64 mode
+    if out.shape[0] and out.shape[1]:
+        with nogil:
+            mode = fr_enter()
+            kernel(&out[0, 0], NULL if x is None else <void *>&x[0, 0], out.shape[0], out.shape[1], rate, key)
+            fr_leave(mode)
+    return 0
+
+
+cdef int _dropout(out, x, double rate, seed, step, layer) except -1:
+    double = _same_dtype({"out": out, "x": x})
+    _matrix("out", out)
+    _shape("x", x, out.shape, "the shape of out")
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate must be in [0, 1), got {rate}")
+    if not 0 <= layer < 1 << 16:
+        raise ValueError(f"layer must be in [0, 2**16), got {layer}")
+    cdef fr_stream key = _stream(seed, step, layer)
+    if double:
+        return _noise[double]("dropout", out, x, rate, &key)
+    return _noise[float]("dropout", out, x, rate, &key)
+
+
+def dropout(out, x, rate, *, seed, step=0, layer=0):
+    """Inverted dropout of a batch: each unit is 0 with probability `rate`, else scaled so that its mean is kept.
+
+    With T = round(65536 * rate), a unit is kept where its 16-bit random number is at least T and multiplied by
+    65536 / (65536 - T). The number is a pure function of (seed, layer, step, row in the batch, unit): Philox4x32-10.
+
+    Parameters
+    ----------
+    out, x : array (rows, units)
+        out may be x.
+    rate : float in [0, 1)
+    seed, step, layer : int
+    """
+    _dropout(out, x, rate, seed, step, layer)
+
+
+def dropout_mask(out, rate, *, seed, step=0, layer=0):
+    """The mask that `dropout` multiplies by: 0 or the scale, written to out (rows, units)."""
+    _dropout(out, None, rate, seed, step, layer)
+
+
+def random_words(out, *, seed, stream=0, step=0, first_block=0):
+    """Raw words of Philox4x32-10 (Salmon et al. 2011), four per block.
+
+    Parameters
+    ----------
+    out : uint32 array (4 * blocks,)
+    seed : int
+        64-bit key.
+    stream, step, first_block : int
+        Counter: (block, stream, step low, step high).
+    """
+    if getattr(out, "dtype", None) != "uint32" or out.ndim != 1 or len(out) % 4:
+        raise TypeError("out must be a contiguous uint32 array whose length is a multiple of 4")
+    cdef u32[::1] words = out
+    cdef fr_stream key = _stream(seed, step, stream)
+    cdef i64 first = first_block
+    if len(words):
+        with nogil:
+            _words(&words[0], words.shape[0] // 4, first, &key)
+
+
+cdef void _words(u32 *words, i64 blocks, i64 first, const fr_stream *key) noexcept nogil:
+    (<fr_random *>_random_kernel)(words, blocks, first, key)
+
+
+cdef fr_kernel _random_kernel = kernel_named("random", "random_words", False)
+
+_SHUFFLE_STREAM = 1 << 16
+
+
+def shuffle(order, *, seed, step):
+    """A permutation of 0..n-1 into order (n,), int64: Fisher and Yates, numbers from Philox (seed, stream 1, step)."""
+    if getattr(order, "dtype", None) != "int64" or order.ndim != 1:
+        raise TypeError("order must be a contiguous 1-D int64 array")
+    if len(order) >= 1 << 32:
+        raise ValueError(f"order must have fewer than 2**32 entries, got {len(order)}")
+    cdef int64_t[::1] rows = order
+    cdef fr_stream key = _stream(seed, step, _SHUFFLE_STREAM)
+    if len(rows):
+        with nogil:
+            _shuffle(&rows[0], rows.shape[0], &key)
+
+
+cdef void _shuffle(int64_t *order, i64 n, const fr_stream *key) noexcept nogil:
+    """Each swap takes two words r0, r1: j = floor((r0 + r1 / 2^32) bound / 2^32)."""
+    cdef u32[1024] words
+    cdef i64 i, block = 0, used = 1024
+    cdef u64 j, bound
+    for i in range(n):
+        order[i] = i
+    for i in range(n - 1, 0, -1):
+        if used == 1024:
+            _words(words, 256, block, key)
+            block += 256
+            used = 0
+        bound = <u64>i + 1
+        j = (words[used] * bound + ((words[used + 1] * bound) >> 32)) >> 32
+        used += 2
+        order[i], order[j] = order[j], order[i]
+
+
+# ---- rows by number -------------------------------------------------------------------------------------------------
+
+
+cdef int _gather(real[:, ::1] out, const real[:, ::1] x, const int64_t[::1] rows) except -1:
+    cdef fr_gather *kernel = <fr_gather *>kernel_named("gather", "gather", real is double)
+    if out.shape[0] and out.shape[1]:
+        with nogil:
+            kernel(&out[0, 0], &x[0, 0], &rows[0], rows.shape[0], x.shape[1])
+    return 0
+
+
+cdef int _rows(rows, x) except -1:
+    if getattr(rows, "dtype", None) != "int64" or rows.ndim != 1:
+        raise TypeError("rows must be a contiguous 1-D int64 array")
+    if rows.size and not (rows.min() >= 0 and rows.max() < x.shape[0]):
+        raise ValueError(f"rows must be in 0..{x.shape[0] - 1}, got {rows.min()}..{rows.max()}")
+    return 0
+
+
+def gather(out, x, rows):
+    """Rows by number: ``out = x[rows]``; out (len(rows), n), x (m, n), rows int64."""
+    double = _same_dtype({"out": out, "x": x})
+    _matrix("x", x)
+    _rows(rows, x)
+    _shape("out", out, (len(rows), x.shape[1]), f"rows {rows.shape} of x {x.shape}")
+    _gather[double](out, x, rows) if double else _gather[float](out, x, rows)
+
+
+def gather_labels(out, labels, rows):
+    """Labels by number: ``out = labels[rows]``; out and labels int32, rows int64."""
+    cdef int32_t[::1] chosen = out
+    cdef const int32_t[::1] every = labels
+    _rows(rows, labels)
+    cdef const int64_t[::1] order = rows
+    cdef fr_gather *kernel = <fr_gather *>kernel_named("gather", "gather_labels", False)
+    _shape("out", out, rows.shape, "one label per row number")
+    if len(rows):
+        with nogil:
+            kernel(&chosen[0], &every[0], &order[0], order.shape[0], 1)

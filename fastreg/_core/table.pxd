@@ -1,0 +1,60 @@
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+cdef extern from "fastreg.h" nogil:
+    ctypedef int64_t i64
+    ctypedef uint64_t u64
+    ctypedef uint32_t u32
+
+    ctypedef struct fr_stream:
+        u64 seed
+        u64 step
+        u32 stream
+
+    ctypedef struct fr_step:
+        double learning_rate, momentum, nesterov, beta1, beta2, epsilon
+        double correction1, correction2, decay, floor
+
+    ctypedef void fr_product(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k,
+                             int accumulate, void *scratch) noexcept nogil
+    ctypedef void fr_reduction(void *out, const void *x, i64 rows, i64 cols) noexcept nogil
+    ctypedef void fr_activation(void *y, const void *x, i64 rows, i64 cols, double alpha) noexcept nogil
+    ctypedef void fr_gradient(void *dx, const void *dy, const void *y, i64 rows, i64 cols,
+                              double alpha) noexcept nogil
+    ctypedef double fr_loss(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
+                            double scale, double alpha) noexcept nogil
+    ctypedef double fr_penalty(void *g, const void *w, i64 n, double strength) noexcept nogil
+    ctypedef void fr_prox(void *w, const void *step, i64 n, double same, double strength) noexcept nogil
+    ctypedef void fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n,
+                            const fr_step *s) noexcept nogil
+    ctypedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, double rate,
+                           const fr_stream *key) noexcept nogil
+    ctypedef void fr_gather(void *out, const void *x, const i64 *rows, i64 n, i64 cols) noexcept nogil
+    ctypedef void fr_random(u32 *words, i64 blocks, i64 first_block, const fr_stream *key) noexcept nogil
+
+    ctypedef void (*fr_kernel)() noexcept nogil
+
+    ctypedef struct fr_table:
+        const char *level
+        fr_kernel *kernel
+
+    enum:
+        FR_KERNELS
+        FR_CHUNK
+        FR_ROW_CHUNK
+        FR_FEW_ROWS
+    i64 FR_SCRATCH(i64 rows, i64 inputs, i64 units)
+
+    const char **fr_kernel_names
+    const char **fr_family_names
+    const fr_table *fr_table_for(int float64, const char *level)
+    const char *fr_level(int i, int *runs)
+    double fr_dropout_scale(double rate)
+
+cdef extern from "fpmode.h" nogil:
+    u64 fr_enter()
+    void fr_leave(u64 mode)
+
+# The table of a dtype (0: float32, 1: float64) at the level chosen at import.
+cdef const fr_table *table_of(bint float64) noexcept nogil
+# A kernel of that table by name and family.
+cdef fr_kernel kernel_named(str family, str name, bint float64) except NULL

@@ -1,0 +1,40 @@
+"""The memory of a run: taken in one piece before the GIL is released, so that nothing can fail after that."""
+
+from libc.stdlib cimport calloc, free
+
+from fastreg._core.table cimport FR_CHUNK, i64
+
+cdef i64 ALIGNMENT = 64  # bytes
+
+
+cdef inline i64 aligned(i64 size) noexcept nogil:
+    return (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+cdef class Workspace:
+    """One block of memory: the slots for `rows` rows, and for training the batch, the gradient and scratch."""
+
+    def __cinit__(self, tuple widths, i64 rows, i64 itemsize, i64 n_params, i64 n_outputs, i64 scratch):
+        cdef i64 n = len(widths)
+        cdef list sizes = [aligned(rows * width * itemsize) for width in widths]
+        sizes += [aligned(n_params * itemsize), aligned(rows * n_outputs * max(itemsize, 4)), aligned(rows * itemsize),
+                  aligned(scratch * itemsize), aligned(FR_CHUNK * itemsize) if n_params else 0]
+        self.rows = rows
+        self.block = <char *>calloc(sum(sizes) + ALIGNMENT, 1)
+        self.slot = <char **>calloc(n, sizeof(char *))
+        if self.block is NULL or self.slot is NULL:
+            raise MemoryError(f"the workspace for batches of {rows} rows needs {sum(sizes) / 2**20:.0f} MiB")
+        cdef char *next_free = <char *>aligned(<i64>self.block)
+        cdef list starts = []
+        for size in sizes:
+            starts.append(<size_t>next_free)
+            next_free += <i64>size
+        for i in range(n):
+            self.slot[i] = <char *><size_t>starts[i]
+        self.gradient, self.targets = <char *><size_t>starts[n], <char *><size_t>starts[n + 1]
+        self.weights, self.scratch = <char *><size_t>starts[n + 2], <char *><size_t>starts[n + 3]
+        self.steps = <char *><size_t>starts[n + 4]
+
+    def __dealloc__(self):
+        free(self.block)
+        free(self.slot)

@@ -1,0 +1,139 @@
+"""Callbacks: what runs after each epoch and may end the training.
+
+The protocol
+    callback(run) -> bool | None      called after each epoch; True ends the training.
+    callback.start(run) -> callable   optional: called once before the first epoch. What it returns is called
+                                      after each epoch in the callback's place, and keeps the memory of this
+                                      run, so that the callback itself can be shared. If that has a method
+                                      `close()`, it is called when training ends, whatever ended it.
+
+`run` is a `fastreg.train.Run`: `run.epoch` (of the epoch just finished, from 0), `run.epochs` (asked for),
+`run.history`, `run.network`, and `run.keep()`, which makes the present weights those that the network will
+have at the end.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fastreg.checks import check_name, check_number
+from fastreg.data import as_count
+from fastreg.metrics import GREATER_IS_BETTER
+
+_FIGURES = GREATER_IS_BETTER | {"loss": False, "objective": False, "penalty": False}
+
+
+class Stop(NamedTuple):
+    """Where early stopping would have ended: epochs counted from 0."""
+
+    best_epoch: int | None
+    """The epoch with the best value; None if no value was a number."""
+    stop_epoch: int | None
+    """The last epoch that would have been trained; None if patience never ran out."""
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Ends the training when a figure has stopped getting better, and gives back the best weights.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+        A column of the `History`. NaN and infinity are never best.
+    patience : int >= 1, default 10
+        Training ends after this many epochs in a row without a better value.
+    min_delta : float >= 0, default 0
+        Better means better by more than this.
+    mode : {"auto", "min", "max"}, default "auto"
+        Whether less or more is better. "auto" knows losses and the metrics that have names.
+    restore_best : bool, default True
+        Whether the network has the weights of the best epoch when training ends, whatever ended it: patience,
+        the last epoch, `cancel()`, Ctrl-C, divergence or an exception in a callback.
+    warmup : int >= 0, default 0
+        This many first epochs are not looked at.
+
+    Raises
+    ------
+    ValueError
+        For a setting out of its range; in `fit`, for a `monitor` that is not recorded there.
+
+    References
+    ----------
+    Prechelt, "Early stopping - but when?", 1998.
+    """
+
+    monitor: str = "val_loss"
+    patience: int = 10
+    min_delta: float = 0.0
+    mode: str = "auto"
+    restore_best: bool = True
+    warmup: int = 0
+
+    def __post_init__(self):
+        if not isinstance(self.monitor, str):
+            raise ValueError(f"monitor must be the name of a column of the History, got {self.monitor!r}")
+        as_count("patience", self.patience)
+        as_count("warmup", self.warmup, low=0)
+        check_number("min_delta", self.min_delta, "[0, inf)")
+        check_name("mode", self.mode, ("auto", "min", "max"))
+        if not isinstance(self.restore_best, bool):
+            raise ValueError(f"restore_best must be True or False, got {self.restore_best!r}")
+        _sign(self)
+
+    def on(self, values):
+        """Return where training would have ended, had the monitored figure had these values, as a `Stop`."""
+        watch = _Watch(self)
+        for epoch, value in enumerate(values):
+            watch.see(epoch, value)
+            if watch.impatient:
+                return Stop(watch.best_epoch, epoch)
+        return Stop(watch.best_epoch, None)
+
+    def start(self, run):
+        """Return what watches one run."""
+        if self.monitor not in run.history:
+            missing = " Pass validation=(X_val, y_val)" if self.monitor.startswith("val_") else ""
+            raise ValueError(
+                f"EarlyStopping(monitor={self.monitor!r}) watches a figure that this fit does not record;"
+                f" it records {', '.join(run.history)}.{missing}"
+            )
+        watch = _Watch(self)
+
+        def after_epoch(run):
+            if watch.see(run.epoch, run.history[self.monitor][-1]) and self.restore_best:
+                run.keep()
+            return watch.impatient
+
+        return after_epoch
+
+
+class _Watch:
+    """The memory of one early stopping during one run."""
+
+    def __init__(self, settings):
+        self.settings, self.sign = settings, _sign(settings)
+        self.best, self.best_epoch = float("inf"), None  # of sign * value: less is better
+        self.impatient = False
+
+    def see(self, epoch, value):
+        """Take the value of `epoch` into account; return whether it is the best so far."""
+        if epoch < self.settings.warmup:
+            return False
+        better = self.sign * value < self.best - self.settings.min_delta  # never true of NaN
+        if better:
+            self.best, self.best_epoch = self.sign * value, epoch
+        since = self.settings.warmup - 1 if self.best_epoch is None else self.best_epoch
+        self.impatient = epoch - since >= self.settings.patience
+        return better
+
+
+def _sign(settings):
+    """Return 1 where less is better, -1 where more is."""
+    if settings.mode != "auto":
+        return 1 if settings.mode == "min" else -1
+    for figure, greater in _FIGURES.items():
+        if settings.monitor == figure or settings.monitor.endswith("_" + figure):
+            return -1 if greater else 1
+    raise ValueError(
+        f"mode='auto' does not know whether more or less of monitor={settings.monitor!r} is better;"
+        " pass mode='max' or mode='min'"
+    )

@@ -1,0 +1,80 @@
+"""The record of a training: one list per figure, one entry per epoch."""
+
+from collections.abc import Mapping
+
+
+class History(Mapping):
+    """What a call of `fit` measured, as a mapping of names to lists. Epochs are indices into them, from 0.
+
+    Columns
+        loss            mean data loss of the epoch's batches, each measured before its update
+        penalty         mean penalty, likewise; objective = loss + penalty
+        <metric>        of the training rows after the epoch, all units on
+        val_loss, val_objective, val_<metric>       of the validation rows after the epoch, all units on
+        <set>_loss, <set>_objective, <set>_<metric> of each further set
+        learning_rate   of the epoch
+        seconds         that the epoch took; epochs trained in one call share its time evenly
+
+    Attributes
+    ----------
+    best_epoch : int or None
+        The epoch whose weights the network got where a callback kept the best, as `EarlyStopping` does;
+        otherwise that of the lowest val_loss, or without validation of the lowest objective.
+    generalization_gap : float or None
+        Validation minus training data loss, both measured by `evaluate` at the returned weights; None without
+        a validation set called "val".
+    ended : {"finished", "stopped", "cancelled"}
+        What ended the training: the last epoch, a callback, or `cancel()`.
+    """
+
+    def __init__(self, names):
+        self._columns: dict[str, list] = {name: [] for name in names}
+        self.kept_epoch = None
+        self.generalization_gap = None
+        self.ended = "finished"
+
+    def __getitem__(self, name):
+        return self._columns[name]
+
+    def __iter__(self):
+        return iter(self._columns)
+
+    def __len__(self):
+        return len(self._columns)
+
+    def __repr__(self):
+        return f"History({self.n_epochs} epochs: {', '.join(self)})"
+
+    @property
+    def n_epochs(self):
+        """How many epochs were trained to their end."""
+        return len(self["loss"])
+
+    @property
+    def best_epoch(self):
+        if self.kept_epoch is not None:
+            return self.kept_epoch
+        return _lowest(self["val_loss" if "val_loss" in self else "objective"])
+
+    def overfit_epoch(self, patience=5):
+        """Return the epoch from which on the network overfits, or None.
+
+        It is the one of the lowest val_loss, if at least `patience` epochs follow, all of them worse, while
+        the training loss is lower at the end than there.
+        """
+        best = _lowest(self.get("val_loss", ()))
+        if best is None or self.n_epochs - 1 - best < patience:
+            return None
+        worse = all(value > self["val_loss"][best] for value in self["val_loss"][best + 1 :])
+        return best if worse and self["loss"][-1] < self["loss"][best] else None
+
+    def extend(self, figures):
+        """Append the epochs in `figures`, a mapping of names to equally long lists."""
+        for name, values in figures.items():
+            self._columns[name].extend(values)
+
+
+def _lowest(values):
+    """Return the index of the first lowest number, or None if there is none. NaN is no number."""
+    numbers = [(value, epoch) for epoch, value in enumerate(values) if value == value]
+    return min(numbers)[1] if numbers else None

@@ -1,0 +1,51 @@
+"""What a network says of a table, and how good that is: nothing is dropped, nothing changes."""
+
+import numpy as np
+
+from fastreg.targets import predictions, truths
+
+
+class Inference:
+    """Runs a network forward. Several threads may do so at once.
+
+    Parameters
+    ----------
+    make_engine : callable
+        `make_engine(labels)` returns an engine for targets that are labels (True) or a matrix (False).
+    loss : Loss
+    n_outputs : int
+    dtype : dtype
+    """
+
+    def __init__(self, make_engine, loss, n_outputs, dtype):
+        self._make_engine, self._loss, self._n_outputs, self._dtype = make_engine, loss, n_outputs, dtype
+        self._engines = {}
+
+    def outputs(self, X):
+        """Return the raw outputs, (rows, n_outputs), of a checked X."""
+        out = np.empty((len(X), self._n_outputs), self._dtype)
+        self._engine(False).forward(out, X)
+        return out
+
+    def loss(self, data):
+        """Return the mean data loss of a `Dataset`."""
+        total, mass = self._engine(data.labels).evaluate(data.X, data.targets, data.weights)
+        return total / mass
+
+    def penalty(self):
+        """Return the penalty of the present weights."""
+        return self._engine(False).penalty()
+
+    def metrics(self, data, metrics):
+        """Return the metrics, given as a dict of names to functions, of a `Dataset`."""
+        if not metrics:
+            return {}
+        y = truths(data.targets, self._loss, data.flat)
+        prediction = predictions(self.outputs(data.X), self._loss, data.flat)
+        return {name: float(metric(y, prediction)) for name, metric in metrics.items()}
+
+    def _engine(self, labels):
+        engine = self._engines.get(labels)
+        if engine is None:
+            engine = self._engines[labels] = self._make_engine(labels)
+        return engine

@@ -1,0 +1,96 @@
+"""Optimizers: frozen settings. The update itself is a kernel; its state lives in the run."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fastreg.checks import check_number
+
+
+def _check(optimizer, **intervals):
+    for name, interval in intervals.items():
+        object.__setattr__(optimizer, name, check_number(name, getattr(optimizer, name), interval))
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent, with momentum or Nesterov's momentum where asked for.
+
+    With velocity u and gradient g: u <- momentum u - learning_rate g; then the weights move by u, or by
+    momentum u - learning_rate g (Nesterov). (Sutskever et al., 2013.)
+
+    Parameters
+    ----------
+    learning_rate : float >= 0, default 0.01
+    momentum : float in [0, 1), default 0
+    nesterov : bool, default False; needs a momentum above 0
+    """
+
+    learning_rate: float = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    kernel: ClassVar[str] = "sgd"
+
+    def __post_init__(self):
+        _check(self, learning_rate="[0, inf)", momentum="[0, 1)")
+        if not isinstance(self.nesterov, bool):
+            raise ValueError(f"nesterov must be True or False, got {self.nesterov!r}")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov=True needs a momentum above 0, such as momentum=0.9")
+
+    @property
+    def buffers(self):
+        """How many arrays of state, each as large as the parameters: the velocity, if there is momentum."""
+        return int(self.momentum > 0)
+
+    def settings(self):
+        """Return what the kernel takes besides the learning rate."""
+        return {"momentum": self.momentum, "nesterov": self.nesterov}
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba, 2015): steps scaled by running moments of the gradient, bias-corrected.
+
+    `epsilon` is added outside the bias correction: step = learning_rate m̂ / (sqrt(v̂) + epsilon).
+
+    Parameters
+    ----------
+    learning_rate : float >= 0, default 0.001
+    beta1, beta2 : float in [0, 1), default 0.9 and 0.999: decay rates of the two moments
+    epsilon : float > 0, default 1e-8
+    """
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    kernel: ClassVar[str] = "adam"
+    buffers: ClassVar[int] = 2
+
+    def __post_init__(self):
+        _check(self, learning_rate="[0, inf)", beta1="[0, 1)", beta2="[0, 1)", epsilon="(0, inf)")
+
+    def settings(self):
+        """Return what the kernel takes besides the learning rate."""
+        return {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+
+    After Adam's move, weights shrink by learning_rate * weight_decay times their old value. Biases do not.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon : as for `Adam`
+    weight_decay : float >= 0, default 0.01
+    """
+
+    weight_decay: float = 0.01
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check(self, weight_decay="[0, inf)")

@@ -1,0 +1,241 @@
+"""Lowering: layers, penalties, loss and optimizer become a plan, arrays of operations and of numbers.
+
+a) A plan holds what is computed, and no Python: both interpreters run the same records.
+b) Three segments, forward, backward and update, can each be run alone.
+c) Operations are coarse, one per layer where possible: an activation is fused into its `Dense`, a dropout
+   behind a ReLU too (its backward pass needs no mask: the dropped units are those with output 0).
+d) Numbers that schedules or many models side by side may change stand in `Plan.scalars`, not in records.
+e) Parameters with the same penalties and decay that lie side by side are one range of the update.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+
+from fastreg.builder import Builder, put
+from fastreg.layers import Activation, Dense, Dropout, Layer
+from fastreg.layout import Layout
+from fastreg.losses import as_loss, remaining_activation
+from fastreg.ops import INTEGERS, NONE, op, records
+from fastreg.penalties import match_penalties
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What an interpreter runs. Segments are arrays of `fastreg.ops.OP`.
+
+    Attributes
+    ----------
+    layout : Layout
+        Of the flat parameter buffer, and of the gradient and the optimizer's state.
+    slots : tuple of int
+        Columns of each slot. Slot 0 is the input; the last two hold gradients, whose rows are packed to the
+        width of the layer that uses them.
+    output : int
+        The slot of the raw outputs.
+    forward, loss, backward, update : ndarray of OP
+    scalars : ndarray of float64
+        Rates, strengths and decays; records point into it.
+    settings : dict
+        The optimizer's, without the learning rate.
+    buffers : int
+        How many arrays of state the optimizer needs.
+    labels : bool
+        Whether targets are int32 labels; otherwise a float matrix.
+    dtype : dtype
+    """
+
+    layout: Layout
+    slots: tuple
+    output: int
+    forward: np.ndarray
+    loss: np.ndarray
+    backward: np.ndarray
+    update: np.ndarray
+    scalars: np.ndarray
+    settings: dict
+    buffers: int
+    labels: bool
+    dtype: np.dtype
+
+    @property
+    def n_inputs(self):
+        return self.slots[0]
+
+    @property
+    def n_outputs(self):
+        return self.slots[self.output]
+
+    def __str__(self):
+        lines = [f"plan: {self.layout.n_parameters} parameters, {self.dtype}, slots {self.slots}"]
+        for segment in ("forward", "loss", "backward", "update"):
+            lines += [segment, *("  " + describe(record, self.scalars) for record in getattr(self, segment))]
+        return "\n".join(lines)
+
+
+def describe(record, scalars):
+    """Return one operation as a line of text: its name, kernel and the fields that it uses."""
+    fields = [f"{name}={record[name]}" for name in INTEGERS[:-1] if record[name] != NONE]
+    for name in ("rate", "strength", "decay"):
+        if record[name] != NONE:
+            fields[fields.index(f"{name}={record[name]}")] = f"{name}={scalars[record[name]]:g}"
+    if record["accumulate"]:
+        fields.append("accumulate")
+    if record["alpha"]:
+        fields.append(f"alpha={record['alpha']:g}")
+    return f"{record['op'].decode():19} {record['kernel'].decode():20} {' '.join(fields)}".rstrip()
+
+
+def lower(layers, loss, n_inputs, dtype, *, penalties=None, optimizer=None, labels=False):
+    """Return the `Plan` of a network.
+
+    Parameters
+    ----------
+    layers : sequence of layers
+    loss : str or Loss
+    n_inputs : int
+        Columns of the input.
+    dtype : "float32" or "float64"
+    penalties : dict of name patterns to penalties, optional
+        Replace the layers' own.
+    optimizer : SGD, Adam or AdamW, optional
+        Without one the update segment holds the penalties alone.
+    labels : bool
+        Whether targets are integer labels.
+
+    Raises
+    ------
+    ValueError
+        For layers that make no network, a last activation that does not fit the loss, a pattern that
+        matches no parameter, or a name used twice.
+    """
+    loss, dtype = as_loss(loss), _check_dtype(dtype)
+    builder = Builder(n_inputs)
+    for layer in _without_link(_check_layers(layers), loss):
+        layer.lower(builder)
+    if loss.link == "softmax" and builder.width < 2:
+        raise ValueError(
+            f"{loss.name} needs at least 2 outputs, the last layer has {builder.width};"
+            " for one output use 'binary_cross_entropy'"
+        )
+    layout = builder.place_parameters(dtype)
+    chosen = match_penalties(builder.penalties, penalties)
+    update = _update(layout, chosen, optimizer, builder.scalars)
+    gradients = len(builder.slots), len(builder.slots) + 1
+    return Plan(
+        layout=layout,
+        slots=(*builder.slots, *[max(builder.slots[1:])] * 2),
+        output=builder.slot,
+        forward=records(builder.records),
+        loss=records([_loss(loss, builder, labels, gradients[0])]),
+        backward=records(_backward(builder.records, *gradients)),
+        update=records(update),
+        scalars=np.array(builder.scalars, dtype=np.float64),
+        settings=optimizer.settings() if optimizer else {},
+        buffers=optimizer.buffers if optimizer else 0,
+        labels=bool(labels),
+        dtype=dtype,
+    )
+
+
+def _check_layers(layers):
+    for number, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise ValueError(f"layers[{number}] is {layer!r}, not a layer such as Dense(10)")
+    if not any(isinstance(layer, Dense) for layer in layers):
+        raise ValueError("a network needs at least one Dense layer")
+    return list(layers)
+
+
+def _check_dtype(dtype):
+    try:
+        known = np.dtype(dtype) in (np.float32, np.float64)
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    return np.dtype(dtype)
+
+
+def _without_link(layers, loss):
+    """Return the layers without the last one's activation where the loss computes it."""
+    *before, last = layers
+    activation = getattr(last, "activation", last)  # part of a Dense, or a layer of its own
+    if isinstance(activation, Activation) and remaining_activation(loss, activation.name) == "identity":
+        layers = before if last is activation else [*before, replace(last, activation="identity")]
+    if isinstance(layers[-1], Dropout):
+        raise ValueError(f"{layers[-1]!r} stands last: dropped outputs cannot be fitted; end with a Dense")
+    return layers
+
+
+def _loss(loss, builder, labels, dy):
+    n_out = builder.width
+    return op("loss", kernel=loss.kernel(labels), y=builder.slot, dy=dy, n_out=n_out,
+              alpha=loss.output_weight(n_out))  # fmt: skip
+
+
+def _backward(forward, dy, dx):
+    """Return the backward segment: the forward one reversed, down to the first `dense`.
+
+    dy and dx are two slots that take turns: a `dense` reads one gradient and writes the next.
+    """
+    first = next(k for k, record in enumerate(forward) if record["op"] == "dense")
+    backward = []
+    for record in reversed(forward[first:]):
+        back = _reverse(record)
+        back["dy"] = back["dx"] = dy
+        if record["op"] == "dense":
+            back["dx"] = NONE if record is forward[first] else dx
+            dy, dx = dx, dy
+        backward.append(back)
+    return backward
+
+
+def _reverse(record):
+    """Return the same operation on its way back."""
+    back = record.copy()
+    back["op"] = record["op"] + "_backward"
+    if record["kernel"]:
+        back["kernel"] = record["kernel"] + "_gradient"
+    if record["kernel"] == "relu":
+        back["alpha"] = 1.0  # the scale of its gradient, where no dropout is fused behind it
+    return back
+
+
+def _update(layout, penalties, optimizer, scalars):
+    """Return the update segment: for each range its penalties, the optimizer's move, its prox steps."""
+    decay = getattr(optimizer, "weight_decay", 0.0)
+
+    def rule(field):
+        return penalties[field.name], decay if len(field.shape) > 1 else 0.0
+
+    operations = []
+    ranges = [(key, next(fields)) for key, fields in groupby(layout.fields, rule)]
+    stops = [field.start for _, field in ranges[1:]] + [layout.size]  # with the gap: it is zero
+    for ((penalty, decay_here), field), stop in zip(ranges, stops, strict=True):
+        span = {"start": field.start, "stop": stop}
+        terms = penalty.terms() if penalty else ()
+        operations += _range_update(terms, decay_here, optimizer, span, scalars)
+    return operations
+
+
+def _range_update(terms, decay, optimizer, span, scalars):
+    strengths = [put(term.strength, scalars) for term in terms]
+    operations = [
+        op("penalty", kernel=term.kernel, strength=strength, alpha=float(term.gradient), **span)
+        for term, strength in zip(terms, strengths, strict=True)
+    ]
+    if optimizer is None:
+        return operations
+    floor = [s for term, s in zip(terms, strengths, strict=True) if term.prox == "soft_threshold"]
+    operations.append(
+        op("update", kernel=optimizer.kernel, strength=floor[0] if floor else NONE,
+           decay=put(decay, scalars) if decay else NONE, **span)
+    )  # fmt: skip
+    operations += [
+        op("prox", kernel=term.prox, strength=strength, **span)
+        for term, strength in zip(terms, strengths, strict=True)
+        if term.prox
+    ]
+    return operations

@@ -1,0 +1,192 @@
+"""The NumPy engine: runs a plan batch after batch.
+
+a) A run binds the plan to arrays once for full batches, and once more for a shorter last one (`passes`).
+b) Until its update a step has changed nothing but the workspace. Ctrl-C is held back while a step runs, so
+   the weights are always those of whole steps.
+c) Numbers that overflow are no warnings here: a loss that is not finite ends the run, and its caller says so.
+"""
+
+import signal
+import threading
+from contextlib import contextmanager
+from math import isfinite
+
+import numpy as np
+
+from fastreg.reference import kernels
+from fastreg.reference.passes import Noise, Pass
+from fastreg.reference.update import Update, bind_penalties
+
+ROWS = 1024  # of a chunk at inference
+
+
+class Engine:
+    """Runs a plan on a flat parameter buffer, which `run` updates in place.
+
+    Parameters
+    ----------
+    plan : fastreg.plan.Plan
+    params : ndarray of shape (plan.layout.size,)
+    """
+
+    def __init__(self, plan, params):
+        self.plan, self.params = plan, params
+        self.steps_done = 0
+        self._cancelled = False
+
+    def forward(self, out, x):
+        """Write the raw outputs of x, (n, n_inputs), to out, (n, n_outputs): nothing is dropped."""
+        for chunk, outputs, _ in self._inference(x):
+            np.copyto(out[chunk], outputs)
+
+    def evaluate(self, x, targets, weights=None):
+        """Return the sums of w_i l_i and of w_i over the rows of x, nothing dropped."""
+        total = weight = 0.0
+        for chunk, outputs, loss in self._inference(x):
+            some = None if weights is None else weights[chunk]
+            total += loss(None, outputs, targets[chunk], some)
+            weight += _sum(some, len(outputs))
+        return total, weight
+
+    def penalty(self, gradient=None):
+        """Return the sum of the penalties; add their gradients to the flat `gradient` where given."""
+        return sum((penalty() for penalty in bind_penalties(self.plan, self.params, gradient)), 0.0)
+
+    def gradient(self, gradient, x, targets, weights=None, *, seed=0, step=0):
+        """Return one batch's mean data loss in training mode; its gradient overwrites `gradient`."""
+        gradient[:] = 0  # the gaps
+        batch = Pass(self.plan, self.params, len(x), gradient, Noise(self.plan, len(x), seed, step))
+        np.copyto(batch.x, x)
+        scale = _inverse(_sum(weights, len(x)))
+        with _quiet():
+            loss = batch.forward_and_loss(targets, weights, scale)
+            batch.backward()
+        return loss * scale
+
+    def run(self, x, targets, weights, order, bounds, rates, state, results, *, seed, step):
+        """Train len(rates) steps; return "done", "cancelled" or "diverged".
+
+        Parameters
+        ----------
+        x, targets, weights : ndarrays
+            All rows; weights may be None.
+        order : int64 (n,)
+            Row numbers; step s takes order[bounds[s] : bounds[s + 1]].
+        bounds : int64 (n_steps + 1,)
+        rates : float64 (n_steps,)
+            Learning rates.
+        state : object
+            `buffers` (plan.buffers, size) and `scalars` (2,): the number of updates, and SGD's step memory.
+        results : float64 (n_steps, 3)
+            Receives sum w_i l_i, sum w_i and the penalty, all before the step's update.
+        seed, step : int
+            Keys of the random numbers; step s of the run counts as step + s.
+        """
+        self._cancelled, self.steps_done = False, 0
+        data, sizes = (x, targets, weights), np.diff(bounds).tolist()
+        training = _Training(self.plan, self.params, data, sizes, state, seed, step)
+        bounds = np.asarray(bounds).tolist()
+        with _interrupts_between_steps() as let_through, _quiet():
+            for s, rate in enumerate(np.asarray(rates).tolist()):
+                if self._cancelled:
+                    return "cancelled"
+                results[s] = training.step(order[bounds[s] : bounds[s + 1]], rate, step + s)
+                if not isfinite(results[s, 0]):
+                    return "diverged"
+                self.steps_done += 1
+                let_through()
+        return "done"
+
+    def cancel(self):
+        """Stop a run before its next batch; may be called from any thread."""
+        self._cancelled = True
+
+    def _inference(self, x):
+        """Yield (slice of rows, their raw outputs, the loss)."""
+        bound = None
+        for start in range(0, len(x), ROWS):
+            chunk = x[start : start + ROWS]
+            if bound is None or len(bound.x) != len(chunk):
+                bound = Pass(self.plan, self.params, len(chunk))
+            np.copyto(bound.x, chunk)
+            with _quiet():
+                bound.forward()
+            yield slice(start, start + len(chunk)), bound.outputs, bound.loss
+
+
+class _Training:
+    """What a run holds from its first step to its last: workspaces, gradient, noise, optimizer."""
+
+    def __init__(self, plan, params, data, sizes, state, seed, step):
+        gradient = np.zeros_like(params)
+        self._noise = Noise(plan, max(sizes, default=0), seed, step, len(sizes))
+        self._batches = {rows: _Batch(Pass(plan, params, rows, gradient, self._noise), *data) for rows in set(sizes)}
+        self._penalties = bind_penalties(plan, params)
+        self._update = Update(plan, params, gradient, state)
+
+    def step(self, rows, rate, step):
+        """One step; return its figures. No update where the loss is not finite or all weights are 0."""
+        self._noise.step = step
+        batch = self._batches[len(rows)]
+        weight = batch.load(rows)
+        loss = batch.forward_and_loss(_inverse(weight))
+        if not isfinite(loss):
+            return loss, weight, 0.0
+        batch.backward()
+        return loss, weight, self._update(rate) if weight else sum(penalty() for penalty in self._penalties)
+
+
+class _Batch:
+    """A pass, and the batch's rows of the data."""
+
+    def __init__(self, bound, x, targets, weights):
+        rows = len(bound.x)
+        self._bound, self._data = bound, (x, targets, weights)
+        self._targets = np.empty((rows, *targets.shape[1:]), targets.dtype)
+        self._weights = None if weights is None else np.empty(rows, weights.dtype)
+        self.backward = bound.backward
+
+    def load(self, rows):
+        """Gather the rows of these numbers; return the sum of their weights."""
+        x, targets, weights = self._data
+        kernels.gather(self._bound.x, x, rows)
+        kernels.gather(self._targets, targets, rows)
+        if weights is not None:
+            kernels.gather(self._weights, weights, rows)
+        return _sum(self._weights, len(rows))
+
+    def forward_and_loss(self, scale):
+        return self._bound.forward_and_loss(self._targets, self._weights, scale)
+
+
+def _sum(weights, rows):
+    return float(rows) if weights is None else float(np.add.reduce(weights, dtype=np.float64))
+
+
+def _inverse(weight):
+    return 1 / weight if weight else 0.0
+
+
+def _quiet():
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+@contextmanager
+def _interrupts_between_steps():
+    """Hold Ctrl-C back; yields a function that lets it through, to be called between two steps."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield lambda: None  # signals arrive elsewhere, or are none of Python's
+        return
+    held: list = []
+
+    def let_through():
+        if held:
+            handler(*held.pop())
+
+    signal.signal(signal.SIGINT, lambda *received: held.append(received))
+    try:
+        yield let_through
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        let_through()

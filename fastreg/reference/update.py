@@ -1,0 +1,118 @@
+"""The update segment, bound to the parameters: penalties, the optimizer's move, proximal steps."""
+
+from functools import partial
+from itertools import groupby
+
+import numpy as np
+
+from fastreg.ops import NONE
+from fastreg.reference import kernels
+
+
+def bind_penalties(plan, params, gradient=None, within=None):
+    """Return calls, each the value of one penalty; it adds its gradient to `gradient` where it has one.
+
+    `within` is a slice of the parameters, where only those are meant.
+    """
+    calls = []
+    for record, span in _inside(plan, b"penalty", within or slice(0, len(params))):
+        kernel, strength = getattr(kernels, record["kernel"].decode()), _scalar(plan, record, "strength")
+        slope = gradient[span] if gradient is not None and record["alpha"] else None
+        calls.append(partial(kernel, params[span], strength, slope))
+    return calls
+
+
+class Update:
+    """One call with the learning rate is one update of all parameters; it returns the penalty before it.
+
+    Ranges that move alike move together, block by block through all their operations: few calls, and memory
+    is read and written once.
+
+    `state.scalars` holds t, the number of updates, and c, the move that SGD would have made for a gradient
+    held at 1 since the start: what a proximal step after momentum has to use.
+    """
+
+    def __init__(self, plan, params, gradient, state):
+        self._memory = state.scalars
+        self._momentum = plan.settings.get("momentum", 0.0)
+        self._nesterov = plan.settings.get("nesterov", False)
+        self._blocks = []  # of calls: penalties, and what moves the weights
+        for move, block in _moves_by_block(plan):
+            penalties = bind_penalties(plan, params, gradient, block)
+            self._blocks.append((penalties, _bind_moves(plan, move, block, params, gradient, state)))
+
+    def __call__(self, rate):
+        t, c = self._memory.tolist()
+        t, c = t + 1, self._momentum * c + rate
+        self._memory[:] = t, c
+        step = self._momentum * c + rate if self._nesterov else c
+        total = 0.0
+        for penalties, moves in self._blocks:
+            for penalty in penalties:
+                total += penalty()
+            for move in moves:
+                move(rate, t, step)
+        return total
+
+
+def _moves_by_block(plan):
+    """Yield a record of the optimizer's move and a block of the parameters that move so."""
+
+    def alike(record):
+        return record["kernel"], _scalar(plan, record, "decay"), _floor(plan, record)
+
+    for _, group in groupby(plan.update[plan.update["op"] == b"update"], alike):
+        moves = list(group)
+        stop = int(moves[-1]["stop"])
+        for start in range(int(moves[0]["start"]), stop, kernels.BLOCK):
+            yield moves[0], slice(start, min(start + kernels.BLOCK, stop))
+
+
+def _bind_moves(plan, move, block, params, gradient, state):
+    """Return the calls of the optimizer's move and the proximal steps in one block."""
+    arrays = params[block], gradient[block], *(buffer[block] for buffer in state.buffers)
+    proxes = list(_inside(plan, b"prox", block))
+    if move["kernel"] == b"sgd":
+        sizes, calls = None, [_sgd(plan, move, arrays)]
+    else:
+        sizes = np.empty_like(arrays[0]) if proxes else None
+        calls = [_adam(plan, move, arrays, sizes)]
+    for record, span in proxes:
+        own = None if sizes is None else sizes[span.start - block.start : span.stop - block.start]
+        calls.append(_prox(plan, record, params[span], own))
+    return calls
+
+
+def _sgd(plan, move, arrays):
+    decay = _scalar(plan, move, "decay")
+    update = partial(kernels.sgd, *arrays, **plan.settings)
+    return lambda rate, t, step: update(learning_rate=rate, decay=rate * decay)
+
+
+def _adam(plan, move, arrays, sizes):
+    decay, floor = _scalar(plan, move, "decay"), _floor(plan, move)
+    update = partial(kernels.adam, *arrays, **plan.settings, floor=floor, step=sizes)
+    return lambda rate, t, step: update(learning_rate=rate, t=t, decay=rate * decay)
+
+
+def _prox(plan, record, w, sizes):
+    """Step sizes are one number for SGD, and one per weight for Adam."""
+    kernel, strength = getattr(kernels, record["kernel"].decode()), _scalar(plan, record, "strength")
+    return lambda rate, t, step: kernel(w, step if sizes is None else sizes, strength)
+
+
+def _floor(plan, move):
+    return _scalar(plan, move, "strength") if move["kernel"] == b"adam" else 0.0
+
+
+def _inside(plan, name, block):
+    """Yield the update segment's records of this name and the part of their range inside the block."""
+    for record in plan.update[plan.update["op"] == name]:
+        span = slice(max(record["start"], block.start), min(record["stop"], block.stop))
+        if span.start < span.stop:
+            yield record, span
+
+
+def _scalar(plan, record, name):
+    """Return the number that a record points to, 0 where it points to none."""
+    return float(plan.scalars[record[name]]) if record[name] != NONE else 0.0

@@ -1,0 +1,106 @@
+/* fastreg.h: what the kernels are, and the table through which everybody calls them.
+ *
+ * Kernels come in families; the members of a family have one signature and are interchangeable. Each is written
+ * once and compiled for every instruction level and for float32 and float64 (`void *` below is an array of the
+ * table's dtype). kernel_list.h is the only list of them. Matrices are row-major and unpadded, sizes are in
+ * elements, outputs come first. Kernels never allocate, never fail and keep no state.
+ */
+#ifndef FASTREG_H
+#define FASTREG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef int64_t i64;
+typedef uint64_t u64;
+typedef uint32_t u32;
+
+/* Sums run over blocks of so many k (products) or rows (bias gradients), each from +0, then block by block. */
+#define FR_BLOCK 256
+/* Penalties and losses are summed in chunks of so many elements and rows; chunks are added in float64. */
+#define FR_CHUNK 4096
+#define FR_ROW_CHUNK 256
+/* Elements of scratch that suffice for all products of a layer: a panel of 64 columns of any of its matrices, and a copy
+ * of its input (rows, inputs), rounded up to strips of 48, for the weight gradient. */
+#define FR_SCRATCH(rows, inputs, units) (64 * FR_MAX3(rows, inputs, units) + (i64)(rows) * ((inputs) + 48))
+#define FR_MAX3(a, b, c) ((i64)((a) > (b) ? (a) > (c) ? (a) : (c) : (b) > (c) ? (b) : (c)))
+/* Forward products of at most so many rows need none. */
+#define FR_FEW_ROWS 16
+
+/* The keys of counter-based random numbers: Philox4x32-10 with counter (block, stream, step). */
+typedef struct {
+    u64 seed;   /* key */
+    u64 step;   /* 64-bit step of the training */
+    u32 stream; /* purpose << 16 | layer */
+} fr_stream;
+
+/* One step of an optimizer, in numbers. */
+typedef struct {
+    double learning_rate;            /* of this step */
+    double momentum;                 /* SGD */
+    double nesterov;                 /* SGD: 1 or 0 */
+    double beta1, beta2, epsilon;    /* Adam */
+    double correction1, correction2; /* Adam: 1 - beta^t */
+    double decay;                    /* w <- (w + move) - decay * w */
+    double floor;                    /* Adam: smallest denominator, the strength of a proximal L1 */
+} fr_step;
+
+/* c (m, n) = a b + bias (n,) or, with accumulate, c + a b + bias; the name says which is transposed. */
+typedef void fr_product(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k, int accumulate,
+                        void *scratch);
+/* out (cols,) = sum of the rows of x (rows, cols) */
+typedef void fr_reduction(void *out, const void *x, i64 rows, i64 cols);
+/* y (rows, cols) = f(x); alpha is the leak where there is one. y may be x. */
+typedef void fr_activation(void *y, const void *x, i64 rows, i64 cols, double alpha);
+/* dx = dy * f'(x), from the output y. alpha: leak, or the scale of a dropout behind a ReLU. dx may be dy. */
+typedef void fr_gradient(void *dx, const void *dy, const void *y, i64 rows, i64 cols, double alpha);
+/* returns sum_i w_i l_i of z (rows, cols); dz = scale w_i dl_i/dz unless dz is NULL; weight may be NULL (ones).
+ * target: int32 labels (rows,) or reals (rows, cols). alpha weighs each output. dz may be z. */
+typedef double fr_loss(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
+                       double scale, double alpha);
+/* returns the penalty of w (n,); adds its gradient to g unless g is NULL. */
+typedef double fr_penalty(void *g, const void *w, i64 n, double strength);
+/* w <- prox(w) with threshold step * strength; a step per element, or `same` for all where step is NULL. */
+typedef void fr_prox(void *w, const void *step, i64 n, double same, double strength);
+/* w <- w + move(g, state), state m and v (NULL where the optimizer has none); step (NULL: not wanted) receives
+ * the effective step size of each element. */
+typedef void fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n, const fr_step *s);
+/* y = x with noise; x NULL: the noise itself. Row r of the batch and unit j have a random number of their own. */
+typedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, double rate, const fr_stream *key);
+/* out[i] = x[rows[i]], rows of cols elements (labels: int32, cols 1) */
+typedef void fr_gather(void *out, const void *x, const i64 *rows, i64 n, i64 cols);
+/* words of `blocks` Philox blocks (four each) from first_block on */
+typedef void fr_random(u32 *words, i64 blocks, i64 first_block, const fr_stream *key);
+
+typedef void (*fr_kernel)(void);
+
+enum {
+#define FR_KERNEL(family, name) FR_##name,
+#include "kernel_list.h"
+#undef FR_KERNEL
+    FR_KERNELS
+};
+
+typedef struct {
+    const char *level;
+    fr_kernel kernel[FR_KERNELS];
+} fr_table;
+
+/* dispatch.c */
+extern const char *const fr_kernel_names[FR_KERNELS];
+extern const char *const fr_family_names[FR_KERNELS];
+/* Highest level this machine runs, or the one named; NULL where there is no such level here. */
+const fr_table *fr_table_for(int float64, const char *level);
+/* The i-th level compiled in, lowest first; NULL behind the last. *runs tells whether this machine has it. */
+const char *fr_level(int i, int *runs);
+
+/* Of 65,536 numbers, those below the threshold are dropped: rounded half to even, at most 65,535. */
+static inline double fr_dropout_threshold(double rate)
+{
+    const double magic = 6755399441055744.0; /* 1.5 * 2^52 */
+    const double t = (65536 * rate + magic) - magic;
+    return t < 65535 ? t : 65535;
+}
+static inline double fr_dropout_scale(double rate) { return 65536 / (65536 - fr_dropout_threshold(rate)); }
+
+#endif

@@ -1,0 +1,309 @@
+/* gemm.c: the three products of a dense layer, from one tile.
+ *
+ *   forward          y  (m, n) = x (m, k)  W (k, n)         NN
+ *   weight gradient  dW (m, n) = x (k, m)' dz (k, n)        TN
+ *   input gradient   dx (m, n) = dz (m, k) W (n, k)'        NT
+ *
+ * a) The order of each sum is fixed: ((S0 + S1) + S2) + ..., where S_b is a chain of fused multiply-adds from +0
+ *    over 256 consecutive k; then what was there before (accumulate), then the bias. k is never split or padded
+ *    otherwise, so tile sizes, panels, levels and (later) threads cannot change a bit.
+ * b) A tile is up to 6 rows x NV vectors of accumulators: as many as the registers hold. Each of its k-blocks
+ *    ends in registers; the tile is stored once, edges by mask.
+ * c) `a` is read in place, element by element, through two strides (row and k), so it may be transposed.
+ * d) `b` is read in place while it is small; otherwise a panel of 64 columns is packed just before its use.
+ *    A transposed `b` is always packed, transposed in registers.
+ * e) A transposed `a` larger than the second-level cache is packed into strips of 48 columns, all in one sequential
+ *    pass: read in place, its column stride would fetch each cache line ten times.
+ * f) A product of a few dozen terms is computed number by number, in the same order: setting up tiles costs more.
+ */
+#include "fastreg.h"
+#include "vec.h"
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define NV 4 /* 32 registers: 24 accumulators, 4 of b, the rest broadcasts of a */
+#else
+#define NV 2 /* 16 registers: 12 accumulators */
+#endif
+#define MR 6                                      /* rows of a tile */
+#define PANEL 64                                  /* columns of a packed panel of b: a multiple of NV * VL */
+#define STRIP 48                                  /* columns of a packed strip of a transposed a: a multiple of MR */
+#define TINY 128                                  /* terms of a product that is computed number by number */
+#define DIRECT_B 16384                            /* elements of b up to which it is read in place */
+#define DIRECT_A (512 * 1024 / (int)sizeof(real)) /* and of a transposed a */
+
+typedef struct {
+    const real *a; /* element (i, kk) at a[i * a_row + kk * a_k] */
+    i64 a_row, a_k;
+    const real *b; /* element (kk, j) at b[kk * b_k + j] */
+    i64 b_k;
+    const real *bias; /* (n,) or NULL */
+    i64 k;
+    int accumulate;
+} operands;
+
+/* ---- one tile ---------------------------------------------------------------------------------------------- */
+
+/* c[mr][nv * VL] = the product's elements; the last vector has `last` columns, read by mask where b ends there. */
+INLINE void tile(real *c, i64 ldc, const operands *o, const int mr, const int nv, const int masked, int last)
+{
+    vec total[MR][NV];
+    for (i64 k0 = 0; k0 == 0 || k0 < o->k; k0 += FR_BLOCK) {
+        const i64 length = o->k - k0 < FR_BLOCK ? o->k - k0 : FR_BLOCK;
+        const real *a = o->a + k0 * o->a_k, *b = o->b + k0 * o->b_k;
+        vec sum[MR][NV];
+        EACH(i, mr)
+            EACH(j, nv) sum[i][j] = vset(0);
+        for (i64 kk = 0; kk < length; kk++, a += o->a_k, b += o->b_k) {
+            vec row[NV];
+            EACH(j, nv) row[j] = masked && j == nv - 1 ? vload_n(b + j * VL, last) : vload(b + j * VL);
+            EACH(i, mr) {
+                const vec x = vset(a[i * o->a_row]);
+                EACH(j, nv) sum[i][j] = vfma(x, row[j], sum[i][j]);
+            }
+        }
+        EACH(i, mr)
+            EACH(j, nv) total[i][j] = k0 ? total[i][j] + sum[i][j] : sum[i][j];
+    }
+    EACH(i, mr)
+        EACH(j, nv) {
+            const int n = j == nv - 1 ? last : VL;
+            vec y = total[i][j];
+            if (o->accumulate) y = vload_n(c + i * ldc + j * VL, n) + y;
+            if (o->bias) y = y + vload_n(o->bias + j * VL, n);
+            if (n == VL) vstore(c + i * ldc + j * VL, y);
+            else vstore_n(c + i * ldc + j * VL, y, n);
+        }
+}
+
+typedef void tile_function(real *c, i64 ldc, const operands *o, int last);
+
+#define TILE(mr, nv)                                                                                                   \
+    static void tile_##mr##x##nv(real *c, i64 ldc, const operands *o, int last) { tile(c, ldc, o, mr, nv, 0, last); }  \
+    static void edge_##mr##x##nv(real *c, i64 ldc, const operands *o, int last) { tile(c, ldc, o, mr, nv, 1, last); }
+#define TILES(nv) TILE(1, nv) TILE(2, nv) TILE(3, nv) TILE(4, nv) TILE(5, nv) TILE(6, nv)
+#define ROW_OF(kind, nv) {kind##_1x##nv, kind##_2x##nv, kind##_3x##nv, kind##_4x##nv, kind##_5x##nv, kind##_6x##nv}
+
+TILES(1)
+TILES(2)
+#if NV == 4
+TILES(3)
+TILES(4)
+static tile_function *const whole_tiles[NV][MR] = {ROW_OF(tile, 1), ROW_OF(tile, 2), ROW_OF(tile, 3), ROW_OF(tile, 4)};
+static tile_function *const edge_tiles[NV][MR] = {ROW_OF(edge, 1), ROW_OF(edge, 2), ROW_OF(edge, 3), ROW_OF(edge, 4)};
+#else
+static tile_function *const whole_tiles[NV][MR] = {ROW_OF(tile, 1), ROW_OF(tile, 2)};
+static tile_function *const edge_tiles[NV][MR] = {ROW_OF(edge, 1), ROW_OF(edge, 2)};
+#endif
+
+/* ---- all tiles of some columns ------------------------------------------------------------------------------- */
+
+/* Rows of the next tile: seven to eleven rows are shared by two tiles of nearly equal height. */
+INLINE i64 tile_rows(i64 left) { return left <= MR ? left : left < 2 * MR ? (left + 1) / 2 : MR; }
+
+/* c (m, n), n <= PANEL; `padded` says that b may be read in whole vectors. */
+static void panel(real *c, i64 ldc, operands o, i64 m, i64 n, int padded)
+{
+    const operands whole = o;
+    for (i64 j = 0; j < n; j += NV * VL) {
+        const i64 columns = n - j < NV * VL ? n - j : NV * VL;
+        const i64 index = (columns - 1) / VL; /* of the last vector */
+        const int last = (int)(columns - index * VL);
+        tile_function *const *tiles = (padded || last == VL ? whole_tiles : edge_tiles)[index];
+        o.b = whole.b + j;
+        o.bias = whole.bias ? whole.bias + j : NULL;
+        for (i64 i = 0, rows; i < m; i += rows) {
+            rows = tile_rows(m - i);
+            o.a = whole.a + i * o.a_row;
+            tiles[rows - 1](c + i * ldc + j, ldc, &o, last);
+        }
+    }
+}
+
+/* ---- packing --------------------------------------------------------------------------------------------------- */
+
+/* packed (k, width) = columns of b (k, ...), rows of b being b_k apart; zero up to whole vectors */
+static void pack(real *packed, i64 width, const real *b, i64 b_k, i64 k, i64 columns)
+{
+    for (i64 kk = 0; kk < k; kk++, packed += width, b += b_k)
+        for (i64 j = 0; j < columns; j += VL) {
+            const int n = vrest(j, columns);
+            vstore(packed + j, n == VL ? vload(b + j) : vload_n(b + j, n));
+        }
+}
+
+/* strips of STRIP columns of a (k, m), one after the other, each (k, STRIP) */
+static void pack_strips(real *packed, const real *a, i64 m, i64 k)
+{
+    for (i64 kk = 0; kk < k; kk++)
+        for (i64 i = 0; i < m; i += STRIP)
+            pack(packed + i * k + kk * STRIP, STRIP, a + kk * m + i, m, 1, m - i < STRIP ? m - i : STRIP);
+}
+
+/* packed (k, PANEL) = the transpose of rows of b (n, k), n <= PANEL; zero up to whole vectors */
+static void pack_transposed(real *packed, const real *b, i64 k, i64 n)
+{
+    i64 j = 0;
+#ifndef FR_PLAIN
+    for (; j + VL <= n; j += VL) {
+        i64 kk = 0;
+        for (; kk + VL <= k; kk += VL) {
+            vec v[VL], w[VL];
+            EACH(i, VL) v[i] = vload(b + (j + i) * k + kk);
+            EACH(round, ZIP_ROUNDS) {
+                EACH(i, VL / 2) {
+                    w[2 * i] = vzip_lo(v[i], v[i + VL / 2]);
+                    w[2 * i + 1] = vzip_hi(v[i], v[i + VL / 2]);
+                }
+                EACH(i, VL) v[i] = w[i];
+            }
+            EACH(i, VL) vstore(packed + (kk + i) * PANEL + j, v[i]);
+        }
+        for (; kk < k; kk++)
+            for (int i = 0; i < VL; i++) packed[kk * PANEL + j + i] = b[(j + i) * k + kk];
+    }
+#endif
+    if (j == n) return;
+    const i64 end = j + (n - j + VL - 1) / VL * VL;
+    for (i64 kk = 0; kk < k; kk++)
+        for (i64 i = j; i < end; i++) packed[kk * PANEL + i] = i < n ? b[i * k + kk] : 0;
+}
+
+/* ---- few numbers ------------------------------------------------------------------------------------------------- */
+
+/* One row of at most VL columns: the sum stays in one register. */
+INLINE void tiny_row(real *c, const real *a, i64 a_k, const real *b, i64 b_k, const real *bias, i64 k, int accumulate,
+                     int n)
+{
+    vec sum = vset(0);
+    for (; k > 0; k--, a += a_k, b += b_k) sum = vfma(vset(*a), vload_n(b, n), sum);
+    if (accumulate) sum = vload_n(c, n) + sum;
+    if (bias) sum = sum + vload_n(bias, n);
+    vstore_n(c, sum, n);
+}
+
+/* c (m, n) of at most TINY terms, by rows; returns 0 where it does not apply. */
+INLINE int tiny(real *c, const real *a, i64 a_row, i64 a_k, const real *b, const real *bias, i64 m, i64 n, i64 k,
+                int accumulate)
+{
+    if (n > VL || m * n * k > TINY || k > FR_BLOCK) return 0;
+    for (i64 i = 0; i < m; i++) tiny_row(c + i * n, a + i * a_row, a_k, b, n, bias, k, accumulate, (int)n);
+    return 1;
+}
+
+/* The same for a transposed b (n, k), number by number. */
+INLINE int tiny_transposed(real *c, const real *a, const real *b, const real *bias, i64 m, i64 n, i64 k, int accumulate)
+{
+    if (m * n * k > TINY || k > FR_BLOCK) return 0;
+    for (i64 i = 0; i < m; i++, a += k, c += n)
+        for (i64 j = 0; j < n; j++) {
+            real sum = 0;
+            for (i64 kk = 0; kk < k; kk++) sum = fma1(a[kk], b[j * k + kk], sum);
+            if (accumulate) sum = c[j] + sum;
+            c[j] = bias ? sum + bias[j] : sum;
+        }
+    return 1;
+}
+
+/* ---- the products ------------------------------------------------------------------------------------------------ */
+
+static void k_gemm_nn(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k, int accumulate,
+                      void *scratch)
+{
+    const int direct = n <= PANEL || n * k <= DIRECT_B || m <= FR_FEW_ROWS;
+    if (tiny(c, a, k, 1, b, bias, m, n, k, accumulate)) return;
+    for (i64 j = 0; j < n; j += PANEL) {
+        const i64 columns = n - j < PANEL ? n - j : PANEL;
+        operands o = {a, k, 1, (const real *)b + j, n, bias ? (const real *)bias + j : NULL, k, accumulate};
+        if (!direct) {
+            pack(scratch, PANEL, o.b, n, k, columns);
+            o.b = scratch;
+            o.b_k = PANEL;
+        }
+        panel((real *)c + j, n, o, m, columns, !direct);
+    }
+}
+
+static void k_gemm_nt(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k, int accumulate,
+                      void *scratch)
+{
+    if (tiny_transposed(c, a, b, bias, m, n, k, accumulate)) return;
+    for (i64 j = 0; j < n; j += PANEL) {
+        const i64 columns = n - j < PANEL ? n - j : PANEL;
+        pack_transposed(scratch, (const real *)b + j * k, k, columns);
+        const operands o = {a, k, 1, scratch, PANEL, bias ? (const real *)bias + j : NULL, k, accumulate};
+        panel((real *)c + j, n, o, m, columns, 1);
+    }
+}
+
+static void k_gemm_tn(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k, int accumulate,
+                      void *scratch)
+{
+    const int direct_b = n <= PANEL || n * k <= DIRECT_B, direct_a = m <= STRIP || m * k <= DIRECT_A;
+    const i64 width = direct_a ? m : STRIP;
+    real *packed_b = scratch, *packed_a = packed_b + k * PANEL;
+    if (tiny(c, a, 1, m, b, bias, m, n, k, accumulate)) return;
+    if (!direct_a) pack_strips(packed_a, a, m, k);
+    for (i64 j = 0; j < n; j += PANEL) {
+        const i64 columns = n - j < PANEL ? n - j : PANEL;
+        operands o = {NULL, 1, width, (const real *)b + j, n, bias ? (const real *)bias + j : NULL, k, accumulate};
+        if (!direct_b) {
+            pack(packed_b, PANEL, o.b, n, k, columns);
+            o.b = packed_b;
+            o.b_k = PANEL;
+        }
+        for (i64 i = 0; i < m; i += width) {
+            o.a = direct_a ? a : packed_a + i * k;
+            panel((real *)c + i * n + j, n, o, m - i < width ? m - i : width, columns, !direct_b);
+        }
+    }
+}
+
+/* ---- sums of rows, a bias gradient: blocks of 256 rows, each from +0, then block by block ------------------------ */
+
+#define SUM_COLUMNS 1024 /* columns of a partial sum that is kept in memory */
+
+/* out (n,) = sum of x (rows, n), rows being `cols` apart; n <= VL: the sum stays in a register. */
+INLINE void sum_few_columns(real *out, const real *x, i64 rows, i64 cols, int n)
+{
+    vec total = vset(0);
+    for (i64 r0 = 0; r0 < rows; r0 += FR_BLOCK) {
+        const i64 end = rows - r0 < FR_BLOCK ? rows : r0 + FR_BLOCK;
+        vec sum = vset(0);
+        for (i64 r = r0; r < end; r++) sum = sum + take(x + r * cols, n);
+        total = r0 ? total + sum : sum;
+    }
+    put(out, total, n);
+}
+
+INLINE void add_row(real *sum, const real *x, i64 n)
+{
+    for (i64 i = 0; i < n; i += VL) {
+        const int rest = vrest(i, n);
+        put(sum + i, take(sum + i, rest) + take(x + i, rest), rest);
+    }
+}
+
+/* The same for n <= SUM_COLUMNS: rows are read in sequence. */
+static void sum_many_columns(real *out, const real *x, i64 rows, i64 cols, i64 n)
+{
+    real sum[SUM_COLUMNS];
+    for (i64 r0 = 0; r0 < rows; r0 += FR_BLOCK) {
+        const i64 end = rows - r0 < FR_BLOCK ? rows : r0 + FR_BLOCK;
+        memset(sum, 0, (size_t)n * sizeof(real));
+        for (i64 r = r0; r < end; r++) add_row(sum, x + r * cols, n);
+        if (r0) add_row(out, sum, n);
+        else memcpy(out, sum, (size_t)n * sizeof(real));
+    }
+}
+
+static void k_column_sum(void *out_, const void *x_, i64 rows, i64 cols)
+{
+    real *out = out_;
+    const real *x = x_;
+    if (rows == 0) memset(out, 0, (size_t)cols * sizeof(real));
+    else if (cols <= 128)
+        for (i64 j = 0; j < cols; j += VL) sum_few_columns(out + j, x + j, rows, cols, vrest(j, cols));
+    else
+        for (i64 j = 0; j < cols; j += SUM_COLUMNS)
+            sum_many_columns(out + j, x + j, rows, cols, cols - j < SUM_COLUMNS ? cols - j : SUM_COLUMNS);
+}

@@ -1,0 +1,246 @@
+/* loss.c: losses fused with their link, value and gradient in one pass.
+ *
+ *   cross_entropy          l = sum_c t_c (logsumexp(z) - z_c)          dl/dz = softmax(z) sum(t) - t
+ *   binary_cross_entropy   l = max(z, 0) - z t + log(1 + exp(-|z|))    dl/dz = sigmoid(z) - t
+ *   squared_error          l = (z - t)^2                               dl/dz = 2 (z - t)
+ *
+ * Row losses are weighted, summed over 16 lanes within chunks of 256 rows, and chunks are added in float64. Sums over
+ * classes run in class order up to 16 classes (one lane per row), above that over 16 strided partial sums and a tree.
+ */
+#include "fastreg.h"
+#include "vec.h"
+#include "vmath.h"
+
+/* Sum of n <= FR_ROW_CHUNK row losses: lane i of 16 takes rows i, i + 16, ... */
+INLINE double rows_total(const real *loss, const real *weight, i64 n)
+{
+    real lane[LANES] = {0};
+    for (i64 i = 0; i < n; i++) lane[i % LANES] += weight ? weight[i] * loss[i] : loss[i];
+    return lanes_total(lane);
+}
+
+/* ---- softmax cross-entropy -------------------------------------------------------------------------------- */
+
+/* Up to 16 classes: VL rows at once, a row per lane. z and t hold class c of row i at [c][i]; z becomes dl/dz. */
+INLINE vec narrow_rows(vec z[LANES], const vec t[LANES], const i64 classes)
+{
+    vec max = z[0], sum = vset(0), loss = vset(0), mass = vset(0);
+    for (i64 c = 1; c < classes; c++) max = vselect(vgt(z[c], max), z[c], max);
+    vec e[LANES];
+    for (i64 c = 0; c < classes; c++) {
+        z[c] = z[c] - max;
+        e[c] = vexp(z[c]);
+        sum = sum + e[c];
+    }
+    const vec log_sum = vlog(sum);
+    for (i64 c = 0; c < classes; c++) {
+        loss = vfma(t[c], log_sum - z[c], loss);
+        mass = mass + t[c];
+    }
+    for (i64 c = 0; c < classes; c++) z[c] = vfma(e[c] / sum, mass, -t[c]);
+    return loss;
+}
+
+typedef union {
+    vec v[LANES];
+    real at[LANES][VL];
+} classes_by_rows;
+
+/* Row losses of n <= VL rows of at most 16 classes, and their gradient times factor. */
+static void narrow_block(real *loss, real *dz, const real *z, const int32_t *label, const real *target,
+                         const real *weight, i64 n, i64 classes, real scale)
+{
+    classes_by_rows logit, wanted;
+    logit.v[0] = vset(0);
+    for (i64 c = 0; c < classes; c++) logit.v[c] = wanted.v[c] = vset(0);
+    for (i64 i = 0; i < n; i++)
+        for (i64 c = 0; c < classes; c++) logit.at[c][i] = z[i * classes + c];
+    for (i64 i = 0; i < n && label; i++) wanted.at[label[i]][i] = 1;
+    for (i64 i = 0; i < n && target; i++)
+        for (i64 c = 0; c < classes; c++) wanted.at[c][i] = target[i * classes + c];
+    vstore_n(loss, narrow_rows(logit.v, wanted.v, classes), (int)n);
+    if (!dz) return;
+    for (i64 i = 0; i < n; i++) {
+        const real factor = weight ? scale * weight[i] : scale;
+        for (i64 c = 0; c < classes; c++) dz[i * classes + c] = factor * logit.at[c][i];
+    }
+}
+
+/* One row of at most 16 classes with a class per lane: the same operations on the same numbers, so the same bits as in
+ * narrow_block, but without the cost of transposing a block for the sake of one row. */
+static real narrow_row(real *dz, const real *z, const int32_t *label, const real *target, i64 classes, real factor)
+{
+    real shifted[LANES], e[LANES], t[LANES] = {0}, max = z[0], sum = 0, loss = 0, mass = 0, log_sum[VL];
+    for (i64 c = 1; c < classes; c++) max = z[c] > max ? z[c] : max;
+    for (i64 c = 0; c < classes; c += VL) {
+        const vec s = vload_n(z + c, vrest(c, classes)) - vset(max);
+        vstore(shifted + c, s);
+        vstore(e + c, vexp(s));
+    }
+    for (i64 c = 0; c < classes; c++) sum += e[c];
+    vstore(log_sum, vlog(vset(sum)));
+    if (label) t[*label] = 1;
+    for (i64 c = 0; c < classes && target; c++) t[c] = target[c];
+    for (i64 c = 0; c < classes; c++) {
+        loss = fma1(t[c], log_sum[0] - shifted[c], loss);
+        mass += t[c];
+    }
+    for (i64 c = 0; c < classes && dz; c++) dz[c] = factor * fma1(e[c] / sum, mass, -t[c]);
+    return loss;
+}
+
+/* One row of more than 16 classes. Lane i of 16 takes classes i, i + 16, ... of every sum. */
+static real wide_row(real *dz, const real *z, const int32_t *label, const real *target, i64 classes, real factor)
+{
+    const real max = row_max(z, classes);
+    const vec top = vset(max);
+    real sum_lane[LANES], loss_lane[LANES] = {0}, mass_lane[LANES] = {0};
+    vec sums[LV];
+    for (int j = 0; j < LV; j++) sums[j] = vset(0);
+    for (i64 i = 0, j = 0; i < classes; i += VL, j = (j + 1) % LV) {
+        const int rest = vrest(i, classes);
+        real e[VL] = {0};
+        vstore_n(e, vexp(vload_n(z + i, rest) - top), rest);
+        sums[j] = sums[j] + vload(e);
+    }
+    for (int j = 0; j < LV; j++) vstore(sum_lane + j * VL, sums[j]);
+    const real sum = lanes_total(sum_lane);
+    real lane[VL];
+    vstore(lane, vlog(vset(sum)));
+    const real log_sum = lane[0];
+    const real z_label = label ? z[*label] : 0; /* dz may overwrite it */
+    real loss = log_sum - (z_label - max), mass = 1;
+    if (target) {
+        for (i64 c = 0; c < classes; c++) {
+            loss_lane[c % LANES] += target[c] * (log_sum - (z[c] - max));
+            mass_lane[c % LANES] += target[c];
+        }
+        loss = lanes_total(loss_lane);
+        mass = lanes_total(mass_lane);
+    }
+    if (!dz) return loss;
+    for (i64 i = 0; i < classes; i += VL) {
+        const int rest = vrest(i, classes);
+        const vec p = vexp(vload_n(z + i, rest) - top) / vset(sum);
+        const vec t = target ? vload_n(target + i, rest) : vset(0);
+        vstore_n(dz + i, vset(factor) * vfma(p, vset(mass), -t), rest);
+    }
+    if (label) { /* the same arithmetic with t = 1 */
+        vstore(lane, vexp(vset(z_label) - top) / vset(sum) - vset(1));
+        dz[*label] = factor * lane[0];
+    }
+    return loss;
+}
+
+INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const real *target, const real *weight,
+                           i64 rows, i64 classes, real scale)
+{
+    double total = 0;
+    for (i64 r0 = 0; r0 < rows; r0 += FR_ROW_CHUNK) {
+        const i64 n = rows - r0 < FR_ROW_CHUNK ? rows - r0 : FR_ROW_CHUNK;
+        real loss[FR_ROW_CHUNK];
+        for (i64 i = 0, count; i < n; i += count) {
+            const i64 r = r0 + i, at = r * classes;
+            count = classes > LANES || n - i <= 2 ? 1 : vrest(i, n);
+            real *d = dz ? dz + at : NULL;
+            const int32_t *l = label ? label + r : NULL;
+            const real *t = target ? target + at : NULL, *w = weight ? weight + r : NULL;
+            const real factor = w ? scale * *w : scale;
+            if (classes > LANES) loss[i] = wide_row(d, z + at, l, t, classes, factor);
+            else if (count == 1) loss[i] = narrow_row(d, z + at, l, t, classes, factor);
+            else narrow_block(loss + i, d, z + at, l, t, w, count, classes, scale);
+        }
+        total += rows_total(loss, weight ? weight + r0 : NULL, n);
+    }
+    return total;
+}
+
+static double k_cross_entropy(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
+                              double scale, double alpha)
+{
+    return softmax_loss(dz, z, NULL, target, weight, rows, cols, (real)scale);
+}
+
+static double k_cross_entropy_labels(void *dz, const void *z, const void *target, const void *weight, i64 rows,
+                                     i64 cols, double scale, double alpha)
+{
+    return softmax_loss(dz, z, target, NULL, weight, rows, cols, (real)scale);
+}
+
+/* ---- losses that are sums over outputs ------------------------------------------------------------------------- */
+
+typedef struct {
+    vec value, slope;
+} loss_terms;
+typedef loss_terms output_loss(vec z, vec t);
+
+INLINE loss_terms squared_error_of(vec z, vec t)
+{
+    const vec d = z - t;
+    return (loss_terms){d * d, d + d};
+}
+
+INLINE loss_terms binary_cross_entropy_of(vec z, vec t)
+{
+    const vec positive = vselect(vle(z, vset(0)), vset(0), z); /* NaN stays */
+    return (loss_terms){positive - z * t + vlog1p(vexp(-vabs(z))), vsigmoid(z) - t};
+}
+
+/* n outputs side by side: value and slope */
+INLINE void outputs(real *value, real *slope, const real *z, const real *t, i64 n, output_loss *f)
+{
+    for (i64 i = 0; i < n; i += VL) {
+        const int rest = vrest(i, n);
+        const loss_terms l = f(take(z + i, rest), take(t + i, rest));
+        put(value + i, l.value, rest);
+        if (slope) put(slope + i, l.slope, rest);
+    }
+}
+
+INLINE void scale_row(real *d, i64 n, real factor)
+{
+    for (i64 i = 0; i < n; i += VL) {
+        const int rest = vrest(i, n);
+        vstore_n(d + i, vset(factor) * vload_n(d + i, rest), rest);
+    }
+}
+
+/* Rows are taken so many at a time that their outputs fill a chunk; a row longer than a chunk is summed by chunks. */
+INLINE double output_sum_loss(real *dz, const real *z, const real *target, const real *weight, i64 rows, i64 cols,
+                              real scale, real alpha, output_loss *f)
+{
+    double total = 0;
+    real value[FR_CHUNK], loss[FR_ROW_CHUNK];
+    const i64 fit = cols && cols <= FR_CHUNK ? FR_CHUNK / cols : 1;
+    for (i64 r0 = 0; r0 < rows; r0 += FR_ROW_CHUNK) {
+        const i64 n = rows - r0 < FR_ROW_CHUNK ? rows - r0 : FR_ROW_CHUNK;
+        for (i64 i = 0; i < n; i += fit) {
+            const i64 some = n - i < fit ? n - i : fit;
+            for (i64 k = 0; k < some; k++) loss[i + k] = 0;
+            for (i64 j = 0; j < cols * some; j += FR_CHUNK) {
+                const i64 at = (r0 + i) * cols + j, m = cols * some - j < FR_CHUNK ? cols * some - j : FR_CHUNK;
+                outputs(value, dz ? dz + at : NULL, z + at, target + at, m, f);
+                const i64 length = cols < m ? cols : m;
+                for (i64 k = 0; k * length < m; k++) loss[i + k] += alpha * ordered_sum(value + k * length, length);
+            }
+        }
+        for (i64 i = 0; i < n && dz; i++) {
+            const real factor = scale * alpha;
+            scale_row(dz + (r0 + i) * cols, cols, weight ? factor * weight[r0 + i] : factor);
+        }
+        total += rows_total(loss, weight ? weight + r0 : NULL, n);
+    }
+    return total;
+}
+
+static double k_binary_cross_entropy(void *dz, const void *z, const void *target, const void *weight, i64 rows,
+                                     i64 cols, double scale, double alpha)
+{
+    return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, binary_cross_entropy_of);
+}
+
+static double k_squared_error(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
+                              double scale, double alpha)
+{
+    return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, squared_error_of);
+}

@@ -1,0 +1,474 @@
+"""Two interpreters of one plan: random networks trained by both, and what a run promises to its caller.
+
+Plans are drawn from seeds: layers, widths, activations, dropouts, penalties, losses, optimizers, row weights,
+batches down to one row and a ragged last one. After 200 steps the two must still agree.
+"""
+
+import _thread
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg import reference
+from fastreg._core.engine import Engine
+from fastreg.layout import aligned_zeros
+from fastreg.plan import lower
+from fastreg.state import State
+
+ENGINES = {"compiled": Engine, "reference": reference.Engine}
+LOSS_RTOL = {"float32": 1e-4, "float64": 1e-10}  # of each of 200 steps
+CLOSE = {
+    "float32": {"rtol": 2e-4, "atol": 2e-5},
+    "float64": {"rtol": 1e-10, "atol": 1e-12},
+}  # outputs, gradients
+NEAR_ZERO = {"float32": 1e-4, "float64": 0}  # of a weight that is zero in one of the two only
+SEEDS = range(40)
+SEED, STEP = 2**60 + 11, 2**33  # of the random numbers: both need more than 32 bits
+
+every_engine = pytest.mark.parametrize("kind", ENGINES)
+every_dtype = pytest.mark.parametrize("dtype", LOSS_RTOL)
+
+
+@dataclass
+class Problem:
+    """A plan, the data that it is trained on, and the schedule of the training."""
+
+    plan: Any
+    optimizer: Any
+    x: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray | None
+    start: np.ndarray  # parameters
+    order: np.ndarray
+    bounds: np.ndarray
+    rates: np.ndarray
+
+    @property
+    def n_steps(self):
+        return len(self.rates)
+
+    def engine(self, kind, params=None):
+        params = self.start if params is None else params
+        own = aligned_zeros(len(params), params.dtype)
+        own[...] = params
+        return ENGINES[kind](self.plan, own)
+
+    def run(self, engine, state=None, **other):
+        """Train; the training's status, results, parameters and state."""
+        p = replace(self, **other)
+        state = State.after(None, p.plan, p.optimizer) if state is None else state
+        results = np.full((p.n_steps, 3), np.nan)
+        status = engine.run(p.x, p.targets, p.weights, p.order, p.bounds, p.rates, state, results, seed=SEED, step=STEP)
+        return Run(status, results, engine.params.copy(), state)
+
+    def first(self, n_steps):
+        """The same problem with its first steps only."""
+        return replace(self, bounds=self.bounds[: n_steps + 1], rates=self.rates[:n_steps])
+
+
+@dataclass
+class Run:
+    status: str
+    results: np.ndarray
+    params: np.ndarray
+    state: State
+
+    def same_bits(self, other):
+        pairs = (self.results, other.results), (self.params, other.params)
+        pairs += (self.state.buffers, other.state.buffers), (self.state.scalars, other.state.scalars)
+        return self.status == other.status and all(a.tobytes() == b.tobytes() for a, b in pairs)
+
+
+# ---- drawing problems
+
+
+ACTIVATIONS = [
+    "identity",
+    "relu",
+    "leaky_relu",
+    "sigmoid",
+    "tanh",
+    "softmax",
+    fr.Activation("leaky_relu", leak=0.2),
+]
+PENALTIES = [
+    None, fr.L2(1e-3), fr.L1(1e-3), fr.L1(1e-3, method="clip"), fr.L1(1e-3, method="subgradient"),
+    fr.L1(2e-3) + fr.L2(1e-3), fr.L1(1e-3, method="clip") + fr.L2(1e-3), fr.L1(2e-2),
+]  # fmt: skip
+OPTIMIZERS = [
+    fr.SGD(0.05), fr.SGD(0.02, momentum=0.9), fr.SGD(0.02, momentum=0.8, nesterov=True), fr.Adam(0.005),
+    fr.AdamW(0.005, weight_decay=0.1),
+]  # fmt: skip
+LOSSES = ["cross_entropy", "cross_entropy_labels", "binary_cross_entropy", "squared_error"]
+
+
+def any_of(rng, choices):
+    return choices[rng.integers(len(choices))]
+
+
+def draw_layers(rng, n_outputs):
+    layers = [fr.Dropout(0.2)] if rng.random() < 0.4 else []
+    for _ in range(rng.integers(0, 4)):
+        units, activation = int(rng.integers(1, 71)), any_of(rng, ACTIVATIONS)
+        penalties = {"weight_penalty": any_of(rng, PENALTIES), "bias_penalty": any_of(rng, PENALTIES)}
+        layers.append(fr.Dense(units, activation, **penalties))
+        if rng.random() < 0.2:
+            layers.append(fr.Activation(any_of(rng, ACTIVATIONS[1:-1])))
+        if rng.random() < 0.4:
+            layers.append(fr.Dropout(float(rng.uniform(0, 0.6))))
+    return [*layers, fr.Dense(n_outputs, weight_penalty=any_of(rng, PENALTIES))]
+
+
+def draw_targets(rng, loss, rows, n_outputs, dtype):
+    if loss == "cross_entropy_labels":
+        return rng.integers(0, n_outputs, rows, dtype=np.int32)
+    if loss == "cross_entropy":
+        return rng.dirichlet(np.ones(n_outputs), rows).astype(dtype)
+    if loss == "binary_cross_entropy":
+        return rng.integers(0, 2, (rows, n_outputs)).astype(dtype)
+    return rng.normal(size=(rows, n_outputs)).astype(dtype)
+
+
+def draw_schedule(rng, rows, n_steps, learning_rate):
+    """Epochs of shuffled rows in batches, the last of which is smaller; a rate that falls."""
+    batch = int(rng.integers(1, rows + 1))
+    starts = np.arange(0, rows, batch)
+    epochs = -(-n_steps // len(starts))
+    order = np.concatenate([rng.permutation(rows) for _ in range(epochs)]).astype(np.int64)
+    bounds = (np.arange(epochs)[:, None] * rows + starts).reshape(-1)
+    bounds = np.append(bounds, len(order)).astype(np.int64)
+    return order, bounds[: n_steps + 1], learning_rate * np.linspace(1, 0.2, n_steps)
+
+
+def draw_problem(seed, dtype, n_steps=200, **fixed):
+    rng = np.random.default_rng(seed)
+    loss = fixed.get("loss") or any_of(rng, LOSSES)
+    n_inputs, n_outputs = rng.integers(1, 71), int(rng.integers(2, 21))
+    layers, optimizer = draw_layers(rng, n_outputs), fixed.get("optimizer") or any_of(rng, OPTIMIZERS)
+    layers = fixed.get("layers") or layers
+    labels = loss == "cross_entropy_labels"
+    plan = lower(layers, loss.removesuffix("_labels"), n_inputs, dtype, optimizer=optimizer, labels=labels)
+    rows = int(rng.integers(1, 81))
+    weights = any_of(rng, [None, (rng.uniform(0, 2, rows) * (rng.random(rows) > 0.2)).astype(dtype)])
+    start = aligned_zeros(plan.layout.size, plan.dtype)
+    for name, view in plan.layout.views(start).items():
+        view[...] = rng.normal(size=view.shape) * (len(view) ** -0.5 if name.endswith("weight") else 0.1)
+    order, bounds, rates = draw_schedule(rng, rows, n_steps, optimizer.learning_rate)
+    return Problem(
+        plan, optimizer, rng.normal(size=(rows, n_inputs)).astype(dtype),
+        draw_targets(rng, loss, rows, plan.n_outputs, dtype), weights, start, order, bounds, rates,
+    )  # fmt: skip
+
+
+def simple_problem(dtype="float64", n_steps=30, **fixed):
+    """Dropout, penalties and momentum, batches of 8 and a last one of 4, row weights."""
+    layers = [
+        fr.Dropout(0.1), fr.Dense(9, "relu", weight_penalty=fr.L1(1e-3)), fr.Dropout(0.3),
+        fr.Dense(5, "tanh"), fr.Dense(3, weight_penalty=fr.L2(1e-3)),
+    ]  # fmt: skip
+    optimizer = fr.SGD(0.05, momentum=0.9, nesterov=True)
+    fixed = {"layers": layers, "optimizer": optimizer, "loss": "cross_entropy_labels"} | fixed
+    problem = draw_problem(5, dtype, n_steps, **fixed)
+    rng = np.random.default_rng(0)
+    rows, classes = 20, problem.plan.n_outputs
+    order = np.concatenate([rng.permutation(rows) for _ in range(n_steps)])
+    bounds = np.minimum(np.arange(n_steps + 1) * 8, len(order))
+    x = rng.normal(size=(rows, problem.plan.n_inputs)).astype(dtype)
+    targets = draw_targets(rng, fixed["loss"], rows, classes, dtype)
+    weights = rng.uniform(1, 2, rows).astype(dtype)
+    return replace(problem, x=x, targets=targets, weights=weights, order=order, bounds=bounds)
+
+
+# ---- the same training
+
+
+def test_the_draw_covers_what_it_should():
+    problems = [draw_problem(seed, "float64") for seed in SEEDS]
+    plans = [p.plan for p in problems]
+    used = {name for plan in plans for record in plan.update for name in (record["op"], record["kernel"])}
+    assert used >= {b"soft_threshold", b"hard_threshold", b"l1", b"l2", b"sgd", b"adam"}
+    assert {record["kernel"] for plan in plans for record in plan.forward} >= {
+        b"", b"relu", b"leaky_relu", b"sigmoid", b"tanh", b"softmax",
+    }  # fmt: skip
+    assert {bytes(plan.loss[0]["kernel"]).decode() for plan in plans} == set(LOSSES)
+    assert {p.optimizer for p in problems} == set(OPTIMIZERS)
+    sizes = [np.diff(p.bounds) for p in problems]
+    assert any((s == 1).all() for s in sizes)
+    assert any(len(set(s.tolist())) == 2 for s in sizes)
+    assert {p.weights is None for p in problems} == {True, False}
+    assert {sum(plan.forward["op"] == b"dense") for plan in plans} == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@every_dtype
+def test_compiled_and_reference_train_the_same(seed, dtype):
+    problem = draw_problem(seed, dtype)
+    runs = {kind: problem.run(problem.engine(kind)) for kind in ENGINES}
+    compiled, twin = runs["compiled"], runs["reference"]
+    assert compiled.status == twin.status == "done"
+    for column, what in enumerate(("loss", "weight", "penalty")):
+        np.testing.assert_allclose(
+            compiled.results[:, column],
+            twin.results[:, column],
+            rtol=LOSS_RTOL[dtype],
+            atol=1e-30,
+            err_msg=what,
+        )
+    np.testing.assert_allclose(compiled.state.scalars, twin.state.scalars, rtol=1e-13)
+    parted = (compiled.params == 0) != (twin.params == 0)
+    assert np.abs(compiled.params - twin.params)[parted].max(initial=0) <= NEAR_ZERO[dtype]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@every_dtype
+def test_compiled_and_reference_compute_the_same(seed, dtype):
+    problem = draw_problem(seed, dtype)
+    found = []
+    for kind in ENGINES:
+        engine = problem.engine(kind)
+        outputs = np.full((len(problem.x), problem.plan.n_outputs), np.nan, dtype)
+        gradients = [np.full_like(problem.start, np.nan), np.zeros_like(problem.start)]
+        engine.forward(outputs, problem.x)
+        evaluated = engine.evaluate(problem.x, problem.targets, problem.weights)
+        batch = [problem.x, problem.targets, problem.weights]
+        figures = [engine.gradient(gradients[0], *batch, seed=SEED, step=STEP), engine.penalty(gradients[1])]
+        assert figures[1] == engine.penalty()
+        found.append([outputs, *gradients, np.array([*evaluated, *figures])])
+    for compiled, twin in zip(*found, strict=True):
+        np.testing.assert_allclose(compiled, twin, **CLOSE[dtype])
+
+
+def test_proximal_l1_gives_both_the_same_zeros():
+    layers = [fr.Dense(30, "relu", weight_penalty=fr.L1(0.02)), fr.Dense(4, weight_penalty=fr.L1(0.02))]
+    for optimizer in OPTIMIZERS:
+        problem = draw_problem(3, "float64", 300, layers=layers, optimizer=optimizer)
+        weights = [problem.run(problem.engine(kind)).params for kind in ENGINES]
+        used = np.concatenate([np.arange(f.start, f.stop) for f in problem.plan.layout.fields[:2]])
+        zeros = [w[used] == 0 for w in weights]
+        assert (zeros[0] == zeros[1]).all()
+        assert 0.1 < zeros[0].mean() < 1
+
+
+# ---- what a run promises
+
+
+@every_engine
+@every_dtype
+def test_results_are_measured_before_each_update(kind, dtype):
+    problem = simple_problem(dtype, layers=[fr.Dense(4, "tanh", weight_penalty=fr.L2(0.1)), fr.Dense(3)])
+    run = problem.run(problem.engine(kind))
+    for s in (0, 1, 17):
+        engine = problem.engine(kind)
+        problem.first(s).run(engine)
+        rows = problem.order[problem.bounds[s] : problem.bounds[s + 1]]
+        loss, weight = engine.evaluate(problem.x[rows], problem.targets[rows], problem.weights[rows])
+        rtol = 1e-5 if dtype == "float32" else 1e-12
+        np.testing.assert_allclose(run.results[s], [loss, weight, engine.penalty()], rtol=rtol)
+    assert engine.steps_done == 17
+    assert engine.penalty() > 0
+
+
+@every_engine
+@every_dtype
+def test_a_run_in_two_parts_has_the_bits_of_one(kind, dtype):
+    problem = simple_problem(dtype)
+    whole = problem.run(problem.engine(kind))
+    engine = problem.engine(kind)
+    begun = problem.first(13).run(engine)
+    rest = np.full((problem.n_steps - 13, 3), np.nan)
+    status = engine.run(
+        problem.x, problem.targets, problem.weights, problem.order, problem.bounds[13:], problem.rates[13:],
+        begun.state, rest, seed=SEED, step=STEP + 13,
+    )  # fmt: skip
+    results = np.concatenate([begun.results, rest])
+    assert Run(status, results, engine.params, begun.state).same_bits(whole)
+
+
+@every_engine
+def test_dropout_depends_on_seed_and_step(kind):
+    problem = simple_problem()
+    gradients = []
+    for seed, step in ((1, 0), (1, 0), (2, 0), (1, 1)):
+        gradient = np.empty_like(problem.start)
+        problem.engine(kind).gradient(gradient, problem.x, problem.targets, seed=seed, step=step)
+        gradients.append(gradient)
+    assert (gradients[0] == gradients[1]).all()
+    assert not np.allclose(gradients[0], gradients[2])
+    assert not np.allclose(gradients[0], gradients[3])
+
+
+@every_engine
+def test_batches_without_weight_make_no_update(kind):
+    problem = simple_problem()
+    engine = problem.engine(kind)
+    before = problem.first(7).run(engine)
+    after = problem.first(5).run(engine, State.copy(before.state), weights=np.zeros(20))
+    assert after.params.tobytes() == before.params.tobytes()
+    assert after.state.buffers.tobytes() == before.state.buffers.tobytes()
+    assert after.state.scalars.tolist() == before.state.scalars.tolist() == [7, before.state.scalars[1]]
+    np.testing.assert_array_equal(after.results, [[0, 0, engine.penalty()]] * 5)
+    assert engine.steps_done == 5
+
+
+@every_engine
+def test_the_gradient_of_a_batch_without_weight_is_zero(kind):
+    problem = simple_problem()
+    gradient = np.full_like(problem.start, np.nan)
+    loss = problem.engine(kind).gradient(gradient, problem.x, problem.targets, np.zeros(20))
+    assert loss == 0
+    assert not gradient.any()
+
+
+@every_engine
+@pytest.mark.parametrize("optimizer", [fr.SGD(0.05, momentum=0.9), fr.Adam(0.01)])
+def test_a_loss_that_is_not_finite_ends_the_run_before_its_update(kind, optimizer):
+    problem = simple_problem(optimizer=optimizer)
+    x = problem.x.copy()
+    row = problem.order[problem.bounds[6]]
+    x[row] = np.nan
+    order = np.where(problem.order == row, (row + 1) % 20, problem.order)  # the bad row is in batch 6 only
+    order[problem.bounds[6]] = row
+    clean = problem.first(6).run(problem.engine(kind), order=order)
+    engine = problem.engine(kind)
+    run = problem.run(engine, x=x, order=order)
+    assert run.status == "diverged"
+    assert engine.steps_done == 6
+    assert run.params.tobytes() == clean.params.tobytes()
+    assert run.state.buffers.tobytes() == clean.state.buffers.tobytes()
+    assert run.state.scalars.tolist() == clean.state.scalars.tolist()
+    assert run.results[:6].tobytes() == clean.results.tobytes()
+    assert np.isnan(run.results[6, 0])
+    assert np.isnan(run.results[7:]).all()  # never touched
+
+
+@every_engine
+def test_what_an_earlier_batch_left_behind_changes_nothing(kind):
+    problem = simple_problem()
+    engine = problem.engine(kind)
+    poisoned = problem.run(engine, x=np.full_like(problem.x, np.nan))
+    assert poisoned.status == "diverged"
+    gradient = np.empty_like(problem.start)
+    engine.gradient(gradient, np.full_like(problem.x, np.nan), problem.targets)
+    assert np.isnan(gradient).any()
+    assert problem.run(engine).same_bits(problem.run(problem.engine(kind)))
+    engine.params[...] = problem.start
+    smaller = replace(problem, bounds=np.arange(problem.n_steps + 1) * 3)
+    assert smaller.run(engine).same_bits(smaller.run(problem.engine(kind)))
+
+
+@every_engine
+def test_inputs_are_only_read(kind):
+    problem = simple_problem()
+    data = [problem.x, problem.targets, problem.weights, problem.order, problem.bounds, problem.rates]
+    before = [array.tobytes() for array in data]
+    for array in data:
+        array.flags.writeable = False
+    engine = problem.engine(kind)
+    problem.run(engine)
+    engine.forward(np.empty((20, 3)), problem.x)
+    engine.evaluate(problem.x, problem.targets, problem.weights)
+    engine.gradient(np.empty_like(problem.start), problem.x, problem.targets, problem.weights)
+    assert [array.tobytes() for array in data] == before
+
+
+@every_engine
+@every_dtype
+def test_gaps_stay_zero(kind, dtype):
+    problem = simple_problem(dtype, optimizer=fr.Adam(0.01))
+    fields = problem.plan.layout.fields
+    gap = np.ones(problem.plan.layout.size, bool)
+    for field in fields:
+        gap[field.start : field.stop] = False
+    assert gap.any()
+    engine, gradient = problem.engine(kind), np.full_like(problem.start, np.nan)
+    engine.gradient(gradient, problem.x, problem.targets)
+    run = problem.run(engine)
+    for array in (gradient, run.params, *run.state.buffers):
+        assert not array[gap].any()
+        assert array[~gap].any()
+
+
+@every_engine
+@pytest.mark.parametrize("rows", [0, 1, 15, 16, 17, 256, 257, 1500])
+def test_inference_of_any_number_of_rows(kind, rows):
+    """Chunks are no part of the result: rows one by one, in other chunks, have the same outputs."""
+    problem = simple_problem()
+    rng = np.random.default_rng(0)
+    x, targets = rng.normal(size=(rows, problem.plan.n_inputs)), rng.integers(0, 3, rows, dtype=np.int32)
+    engine, out = problem.engine(kind), np.full((rows, 3), np.nan)
+    engine.forward(out, x)
+    for i in range(0, rows, 97):
+        row = np.empty((1, 3))
+        engine.forward(row, x[i : i + 1])
+        np.testing.assert_allclose(out[i], row[0], rtol=1e-12, atol=1e-13)
+    p = np.exp(out - out.max(axis=1, keepdims=True))
+    losses = -np.log(p[np.arange(rows), targets] / p.sum(axis=1))
+    np.testing.assert_allclose(engine.evaluate(x, targets), [losses.sum(), rows], rtol=1e-12)
+
+
+# ---- cancelling
+
+
+def long_problem(kind):
+    """One that takes longer than anybody waits."""
+    n_steps = {"compiled": 400_000, "reference": 20_000}[kind]
+    return replace(
+        simple_problem(n_steps=10), order=np.tile(np.arange(20), n_steps), bounds=np.arange(n_steps + 1) * 8,
+        rates=np.full(n_steps, 1e-3),
+    )  # fmt: skip
+
+
+@every_engine
+def test_cancel_from_another_thread_leaves_whole_steps(kind):
+    problem = long_problem(kind)
+    engine, runs = problem.engine(kind), []
+    thread = threading.Thread(target=lambda: runs.append(problem.run(engine)))
+    thread.start()
+    while engine.steps_done < 3:
+        time.sleep(0.001)
+    asked = time.perf_counter()
+    engine.cancel()
+    thread.join(timeout=20)
+    assert time.perf_counter() - asked < 1
+    done = engine.steps_done
+    assert runs[0].status == "cancelled"
+    assert 3 <= done < problem.n_steps
+    again = problem.first(done).run(problem.engine(kind))
+    assert again.params.tobytes() == runs[0].params.tobytes()
+    assert again.state.buffers.tobytes() == runs[0].state.buffers.tobytes()
+    assert again.results.tobytes() == runs[0].results[:done].tobytes()
+    assert np.isnan(runs[0].results[done:]).all()
+    assert problem.first(5).run(engine).status == "done"  # the flag does not last
+
+
+@every_engine
+def test_an_interrupt_passes_through_and_leaves_whole_steps(kind):
+    problem = long_problem(kind)
+    engine, state = problem.engine(kind), State.after(None, problem.plan, problem.optimizer)
+    timer = threading.Timer(0.05, _thread.interrupt_main)  # as Ctrl-C does
+    began = time.perf_counter()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        problem.run(engine, state)
+    timer.join()
+    assert time.perf_counter() - began < 1
+    again = problem.first(engine.steps_done).run(problem.engine(kind))
+    assert 0 < engine.steps_done < problem.n_steps
+    assert again.params.tobytes() == engine.params.tobytes()
+    assert again.state.buffers.tobytes() == state.buffers.tobytes()
+    assert again.state.scalars.tolist() == state.scalars.tolist()
+
+
+@every_engine
+def test_a_run_of_no_steps_is_done(kind):
+    problem = simple_problem()
+    engine = problem.engine(kind)
+    run = problem.first(0).run(engine)
+    assert run.status == "done"
+    assert engine.steps_done == 0
+    assert run.params.tobytes() == problem.start.tobytes()
