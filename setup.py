@@ -91,7 +91,7 @@ def extension(name):
 sys.path.insert(0, os.getcwd())
 setup(
     ext_modules=cythonize(
-        [extension(name) for name in ("table", "kernels", "workspace", "engine")],
+        [extension(name) for name in ("table", "kernels", "program", "workspace", "engine")],
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
         force=DEBUG,

@@ -12,7 +12,7 @@ from fastreg._core import table
 
 TOOL = Path(__file__).parents[1] / "tools" / "bits.py"
 
-# Trains networks that between them use every kernel of a fit, and prints a hash of all that came out.
+# Trains networks of all activations, losses and optimizers, and prints a hash of all that came out.
 TRAINING = """
 import hashlib
 import numpy as np
@@ -21,15 +21,16 @@ import fastreg as fr
 rng = np.random.default_rng(0)
 X = rng.normal(size=(203, 300))
 labels, reals = np.argmax(X[:, :20], axis=1), X[:, :3] * X[:, 3:6]
+problems = ("cross_entropy", labels, 20), ("squared_error", reals, 3), ("binary_cross_entropy", reals > 0, 3)
 penalty = fr.L1(1e-4) + fr.L2(1e-4)
 optimizers = fr.SGD(0.05, momentum=0.9, nesterov=True), fr.AdamW(0.01)
 hashed = hashlib.sha256()
 for dtype in "float32", "float64":
     for optimizer in optimizers:
-        for loss, y, units in ("cross_entropy", labels, 20), ("squared_error", reals, 3), ("binary_cross_entropy", reals > 0, 3):
-            layers = [fr.Dropout(0.2), fr.Dense(70, "relu", weight_penalty=penalty), fr.Dropout(0.5),
-                      fr.Dense(37, "tanh"), fr.Dense(17, "sigmoid"), fr.Dense(9, "leaky_relu"), fr.Dense(units)]
-            net = fr.Network(layers, loss=loss, dtype=dtype, seed=7)
+        for loss, y, units in problems:
+            first = fr.Dropout(0.2), fr.Dense(70, "relu", weight_penalty=penalty), fr.Dropout(0.5)
+            hidden = fr.Dense(37, "tanh"), fr.Dense(17, "sigmoid"), fr.Dense(9, "leaky_relu")
+            net = fr.Network([*first, *hidden, fr.Dense(units)], loss=loss, dtype=dtype, seed=7)
             history = net.fit(X, y, epochs=3, batch_size=33, optimizer=optimizer, n_threads=1)
             for value in (*net.parameters.values(), np.array(history["objective"]), net.forward(X)):
                 hashed.update(np.ascontiguousarray(value).tobytes())
@@ -70,17 +71,16 @@ def test_every_kernel_is_measured(measurements):
         assert set(table.kernels()) < set(m.found), m
 
 
-def test_a_single_different_bit_is_seen(bits, measurements):
-    """The comparison itself: one altered hash is reported, with the kernel's name."""
-    fused = [m for m in measurements if m.fused]
-    if len(fused) < 4:
-        pytest.skip("one level with FMA hardware: nothing to compare it with")
-    kernel = "gemm_nn"
-    fused[-1].found[kernel], kept = ("0" * 16, fused[-1].found[kernel][1]), fused[-1].found[kernel]
-    said = bits.differences(measurements)
-    fused[-1].found[kernel] = kept
-    assert len(said) == 1
-    assert said[0].startswith(kernel)
+def test_what_differs_is_named(bits):
+    def measurement(level, **changed):
+        found = {"relu": ("aa", 1.0), "gemm_nt": ("bb", 2.0)} | changed
+        return bits.Measurement(bits.Toolchain("cc", ("cc",), "x86_64"), level, "float32", found)
+
+    first, rounded = measurement("avx2"), ("cc", 2.000001)
+    assert bits.differences([first, measurement("avx512"), measurement("baseline", gemm_nt=rounded)]) == []
+    for other in (measurement("avx512", gemm_nt=rounded), measurement("baseline", gemm_nt=("bb", 2.1))):
+        (line,) = bits.differences([first, other])
+        assert line.startswith("gemm_nt")
 
 
 def test_fit_gives_the_same_bits_at_every_level():

@@ -7,10 +7,12 @@ b) Every array lies inside a larger one of poison, off any alignment, inputs rea
 c) Orders of summation and random numbers are contracts, so they are checked to the bit, by other means.
 """
 
+import ctypes
 import inspect
 import platform
 import re
 import zlib
+from contextlib import nullcontext
 from fractions import Fraction
 from itertools import product
 from typing import NamedTuple
@@ -551,6 +553,65 @@ def test_underflow_is_gradual(dtype):
     want = np.exp(x.astype(np.longdouble)).astype(dtype)
     assert 0 < want[0, 2] < want[0, 1] < np.finfo(dtype).tiny
     np.testing.assert_array_equal(out, want)
+
+
+FLUSH = 0x8040  # of the SSE control register: flush subnormal results to zero, read subnormal inputs as zero
+
+
+class SubnormalsFlushed:
+    """The processor as a library linked with -ffast-math leaves it."""
+
+    def __enter__(self):
+        self.libm = ctypes.CDLL("libm.so.6")
+        self.before = self.environment()
+        environment = self.environment()
+        environment[7] |= FLUSH
+        self.libm.fesetenv(environment)
+        return self
+
+    def __exit__(self, *_):
+        self.libm.fesetenv(self.before)
+
+    def environment(self):
+        environment = (ctypes.c_uint32 * 8)()  # glibc's fenv_t: seven words of x87, then MXCSR
+        self.libm.fegetenv(environment)
+        return environment
+
+
+needs_glibc = pytest.mark.skipif(
+    (platform.system(), platform.machine(), platform.libc_ver()[0]) != ("Linux", "x86_64", "glibc"),
+    reason="sets the mode as glibc on x86-64 does",
+)
+
+
+@needs_glibc
+@pytest.mark.parametrize("name", KERNELS)
+@every_dtype
+def test_subnormals_are_kept_whatever_the_process_does_with_them(name, dtype):
+    for scale in (np.finfo(dtype).tiny / 4, 0.3 * np.log(np.finfo(dtype).max)):  # subnormal; exponentials are
+        arguments, answers = some_arguments(name, dtype), []
+        for value in arguments.values():
+            array = value.values if isinstance(value, InOut) else value
+            if isinstance(array, np.ndarray) and array.dtype.kind == "f":
+                array *= array.dtype.type(scale)
+        for mode in (nullcontext(), SubnormalsFlushed()):
+            mine = {argument: guard(value, dtype) for argument, value in arguments.items()}
+            given = unwrap(mine)
+            with mode as flushed:
+                value = getattr(kernels, name)(**given)
+                kept = flushed is None or flushed.environment()[7] & FLUSH == FLUSH
+            assert kept, "the mode was not put back"
+            outputs = [mine[a].whole.tobytes() for a in array_arguments(arguments)]
+            answers.append((None if value is None else value.hex(), *outputs))
+        assert answers[0] == answers[1]
+
+
+@needs_glibc
+def test_the_mode_flushes():
+    x = np.full(100, 1e-310)
+    with SubnormalsFlushed():
+        y = x * 0.5
+    assert not y.any()
 
 
 @every_dtype

@@ -3,7 +3,7 @@
     python tools/bits.py                 build and run tests/c/bits.c with every compiler found
     python tools/bits.py --portability   compile for Linux, macOS and Windows on x86-64 and arm64, run nothing
 
-Compilers: cc, gcc, clang and zig (`pip install ziglang`), which also builds for arm64 (run by qemu-user).
+Compilers: $CC, cc, gcc, clang and zig (`pip install ziglang`), which also builds for arm64 (run by qemu-user).
 Exit status 1 where levels with FMA hardware differ in a bit, where those without differ by more than
 rounding, or where a target does not compile without a warning.
 """
@@ -14,6 +14,7 @@ import importlib.util
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -83,11 +84,15 @@ def version(command):
 
 
 def native_compilers():
-    """cc, gcc and clang, as far as they are there and not the same."""
+    """$CC, cc, gcc and clang, as far as they are there and not the same."""
     clangs = ["clang", *(f"clang-{number}" for number in range(30, 10, -1))]
-    names = [*os.environ.get("CC", "").split()[:1], "cc", "gcc", next(filter(shutil.which, clangs), "clang")]
-    paths = {os.path.realpath(path): path for path in map(shutil.which, reversed(names)) if path}
-    return [Toolchain(version([path]), (path,)) for path in reversed(paths.values())]
+    commands = [shlex.split(os.environ.get("CC", "")), ["cc"], ["gcc"], [*filter(shutil.which, clangs)][:1]]
+    found = {}
+    for command in commands:
+        path = shutil.which(command[0]) if command else None
+        if path and os.path.realpath(path) not in found:
+            found[os.path.realpath(path)] = Toolchain(version(command), tuple(command))
+    return list(found.values())
 
 
 def cross_compiler(machine):
@@ -111,7 +116,7 @@ def toolchains():
 
 
 def flags_of_setup(machine):
-    """(flags of every C file, {level: its flags}), from two functions of setup.py: importing it would build."""
+    """(flags of every C file, {level: its flags}), from two functions of setup.py: to import it is to build."""
     tree = ast.parse(SETUP.read_text(encoding="utf-8"))
     tree.body = [node for node in tree.body if getattr(node, "name", None) in ("common_flags", "levels")]
     names = {"platform": SimpleNamespace(machine=lambda: machine)}

@@ -1,7 +1,7 @@
 """The compiled interpreter: runs a plan's records, whole epochs without the GIL.
 
-a) Binding. `Engine(plan, params)` turns the plan's records into C structs once: names become kernels of the table,
-   everything else is copied. From there on nothing depends on the dtype: pointers are moved by `itemsize`.
+a) Binding. A `Program` is the plan's records as C structs: names have become kernels of the table. From there on
+   nothing depends on the dtype: pointers are moved by `itemsize`.
 b) Memory. A `Workspace` (slots, gradient, scratch) is taken before the GIL is released; one for the whole fit, one of
    its own for each prediction, so that concurrent predictions share nothing that is written.
 c) A step is forward, loss, backward, update. Until the update nothing but the workspace has changed, so a step that is
@@ -13,57 +13,16 @@ d) The update goes through each range of parameters in chunks of 4,096 elements,
 cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport isfinite, pow
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from fastreg._core.program cimport *
 from fastreg._core.table cimport *
 from fastreg._core.workspace cimport Workspace
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
-cdef enum:
-    DENSE
-    ACTIVATION
-    DROPOUT
-    LOSS
-    DENSE_BACKWARD
-    ACTIVATION_BACKWARD
-    DROPOUT_BACKWARD
-    PENALTY
-    UPDATE
-    PROX
-
-# Operation -> (code, family of its kernel)
-_OPERATIONS = {
-    b"dense": (DENSE, "activation"),
-    b"activation": (ACTIVATION, "activation"),
-    b"dropout": (DROPOUT, "noise"),
-    b"loss": (LOSS, "loss"),
-    b"dense_backward": (DENSE_BACKWARD, "gradient"),
-    b"activation_backward": (ACTIVATION_BACKWARD, "gradient"),
-    b"dropout_backward": (DROPOUT_BACKWARD, "noise"),
-    b"penalty": (PENALTY, "penalty"),
-    b"update": (UPDATE, "update"),
-    b"prox": (PROX, "prox"),
-}
-
 cdef double SIGNAL_WORK = 2e8  # floating-point operations between two looks at signals: a few milliseconds
-
-
-ctypedef struct op_t:
-    int code
-    fr_kernel kernel  # NULL: none (identity)
-    i64 x, y, dx, dy  # slots; 0 where there is none
-    i64 weight, bias, n_in, n_out, start, stop, layer, rate, strength, decay, accumulate
-    bint has_dx
-    double alpha
-    double work  # floating-point operations for one row, about
-
-
-ctypedef struct segment_t:
-    op_t *ops
-    int n
 
 
 ctypedef struct batch_t:
@@ -105,19 +64,9 @@ cdef class Engine:
     cdef readonly object params
     cdef readonly i64 steps_done
     cdef char *weights_of  # the data of `params`
-    cdef op_t *ops
-    cdef segment_t forward_segment, loss_segment, backward_segment, update_segment
+    cdef Program program
     cdef double[::1] scalars
     cdef tuple inference_widths  # of the slots: the input is read in place, gradients are not needed
-    cdef fr_product *product_nn
-    cdef fr_product *product_nt
-    cdef fr_product *product_tn
-    cdef fr_reduction *column_sum
-    cdef fr_gather *gather
-    cdef fr_gather *gather_labels
-    cdef fr_noise *dropout
-    cdef fr_step settings
-    cdef bint element_steps  # the optimizer's effective step size differs by element
     cdef i64 itemsize, n_inputs, n_outputs, n_params
     cdef int output, buffers
     cdef bint labels
@@ -125,10 +74,8 @@ cdef class Engine:
     cdef double work  # since signals were looked at
     cdef Workspace workspace
 
-    # ---- binding ---------------------------------------------------------------------------------------------
-
     def __cinit__(self, plan, params):
-        self.plan, self.params = plan, params
+        self.plan, self.params, self.program = plan, params, Program(plan)
         self.itemsize = plan.dtype.itemsize
         if params.dtype != plan.dtype or params.shape != (plan.layout.size,):
             raise ValueError(f"params must be {plan.dtype} of shape ({plan.layout.size},), "
@@ -139,58 +86,6 @@ cdef class Engine:
         self.scalars = plan.scalars
         inner = len(plan.slots) - 3
         self.inference_widths = (0, *plan.slots[1:1 + inner], 0, 0)
-        self._bind_kernels(self.itemsize == 8)
-        self._bind_segments(self.itemsize == 8)
-        for name, value in plan.settings.items():
-            self._set(name, value)
-        self.element_steps = "beta2" in plan.settings
-
-    cdef int _bind_kernels(self, bint double) except -1:
-        self.product_nn = <fr_product *>kernel_named("product", "gemm_nn", double)
-        self.product_nt = <fr_product *>kernel_named("product", "gemm_nt", double)
-        self.product_tn = <fr_product *>kernel_named("product", "gemm_tn", double)
-        self.column_sum = <fr_reduction *>kernel_named("reduction", "column_sum", double)
-        self.gather = <fr_gather *>kernel_named("gather", "gather", double)
-        self.gather_labels = <fr_gather *>kernel_named("gather", "gather_labels", double)
-        self.dropout = <fr_noise *>kernel_named("noise", "dropout", double)
-        return 0
-
-    cdef int _bind_segments(self, bint double) except -1:
-        segments = (self.plan.forward, self.plan.loss, self.plan.backward, self.plan.update)
-        cdef int n = sum(len(s) for s in segments), i = 0
-        self.ops = <op_t *>calloc(n + 1, sizeof(op_t))
-        if self.ops is NULL:
-            raise MemoryError("no memory for the plan's operations")
-        starts = []
-        for segment in segments:
-            starts.append(i)
-            for record in segment.tolist():
-                bind(&self.ops[i], record, double)
-                i += 1
-        self.forward_segment = segment_t(self.ops + <int>starts[0], len(segments[0]))
-        self.loss_segment = segment_t(self.ops + <int>starts[1], len(segments[1]))
-        self.backward_segment = segment_t(self.ops + <int>starts[2], len(segments[2]))
-        self.update_segment = segment_t(self.ops + <int>starts[3], len(segments[3]))
-        return 0
-
-    cdef int _set(self, str name, double value) except -1:
-        if name == "momentum":
-            self.settings.momentum = value
-        elif name == "nesterov":
-            self.settings.nesterov = value
-        elif name == "beta1":
-            self.settings.beta1 = value
-        elif name == "beta2":
-            self.settings.beta2 = value
-        elif name == "epsilon":
-            self.settings.epsilon = value
-        else:
-            raise ValueError(f"no optimizer has a setting {name!r}")
-        return 0
-
-    def __dealloc__(self):
-        free(self.ops)
-
     # ---- inference -------------------------------------------------------------------------------------------
 
     def forward(self, out, x):
@@ -223,8 +118,8 @@ cdef class Engine:
         cdef const char *row_weights = data_of(weights)
         cdef const char *batch_weights = NULL
         cdef i64 target_size = 4 if self.labels else self.n_outputs * self.itemsize
-        cdef fr_loss *loss = <fr_loss *>self.loss_segment.ops[0].kernel
-        cdef double total = 0, mass = 0, alpha = self.loss_segment.ops[0].alpha
+        cdef fr_loss *loss = <fr_loss *>self.program.loss.ops[0].kernel
+        cdef double total = 0, mass = 0, alpha = self.program.loss.ops[0].alpha
         cdef i64 at = 0, count
         cdef u64 mode
         with nogil:
@@ -245,8 +140,8 @@ cdef class Engine:
         cdef int i
         w.slot[0] = <char *>x  # read only: nothing writes its input at inference
         w.slot[self.output] = out
-        for i in range(self.forward_segment.n):
-            self._do(&self.forward_segment.ops[i], w, &batch)
+        for i in range(self.program.forward.n):
+            self._do(&self.program.forward.ops[i], w, &batch)
 
     cdef Workspace _inference_workspace(self, i64 n):
         cdef i64 rows = min(n, FR_ROW_CHUNK)
@@ -260,37 +155,39 @@ cdef class Engine:
         cdef i64 n = self._rows_of(x)
         self._check_targets(n, targets, weights)
         cdef Workspace w = self._training_workspace(n)
+        self._check_flat("gradient", gradient)
         cdef char *result = data_of(gradient, writable=True)
-        if gradient.shape != self.params.shape or gradient.dtype != self.plan.dtype:
-            raise ValueError(f"gradient has shape {gradient.shape}, expected {self.params.shape}")
         memcpy(w.slot[0], data_of(x), n * self.n_inputs * self.itemsize)
         cdef const char *t_data = data_of(targets)
         cdef const char *w_data = data_of(weights)
         cdef batch_t batch = batch_t(n, t_data, w_data, 0, True, seed, step)
         cdef double mass = self._mass(<const char *>batch.weights, n), loss
         cdef u64 mode = fr_enter()
-        batch.scale = 1 / mass
+        batch.scale = 1 / mass if mass > 0 else 0
         try:
             with nogil:
                 loss = self._forward_and_loss(w, &batch)
-                self._segment(&self.backward_segment, w, &batch)
+                self._segment(&self.program.backward, w, &batch)
         finally:
             fr_leave(mode)
         memcpy(result, w.gradient, self.n_params * self.itemsize)
-        return loss / mass
+        return loss / mass if mass > 0 else 0.0
 
     def penalty(self, gradient=None):
         """Sum of the penalties at the parameters; adds their gradients to the flat `gradient` where given."""
+        self._check_flat("gradient", gradient)
         cdef char *g = data_of(gradient, writable=True)
         cdef double total = 0
         cdef op_t *op
         cdef int i
-        for i in range(self.update_segment.n):
-            op = &self.update_segment.ops[i]
+        cdef u64 mode = fr_enter()
+        for i in range(self.program.update.n):
+            op = &self.program.update.ops[i]
             if op.code == PENALTY:
                 total += (<fr_penalty *>op.kernel)(g + op.start * self.itemsize if g is not NULL and op.alpha else NULL,
                                                    self.weights_of + op.start * self.itemsize, op.stop - op.start,
                                                    self.scalars[op.strength])
+        fr_leave(mode)
         return total
 
     # ---- training --------------------------------------------------------------------------------------------
@@ -309,6 +206,7 @@ cdef class Engine:
         """
         cdef i64 n = self._rows_of(x), n_steps = rates.shape[0], s, largest = 0
         self._check_targets(n, targets, weights)
+        self._check_run(n, order, bounds, n_steps, state, results)
         self.steps_done = 0
         for s in range(n_steps):
             largest = max(largest, bounds[s + 1] - bounds[s])
@@ -342,13 +240,13 @@ cdef class Engine:
                        i64 n) noexcept nogil:
         """Copy the batch's rows, targets and weights into the workspace."""
         cdef batch_t batch = batch_t(n, w.targets, NULL, 0, True, 0, 0)
-        self.gather(w.slot[0], x, rows, n, self.n_inputs)
+        self.program.gather(w.slot[0], x, rows, n, self.n_inputs)
         if self.labels:
-            self.gather_labels(w.targets, targets, rows, n, 1)
+            self.program.gather_labels(w.targets, targets, rows, n, 1)
         else:
-            self.gather(w.targets, targets, rows, n, self.n_outputs)
+            self.program.gather(w.targets, targets, rows, n, self.n_outputs)
         if weights is not NULL:
-            self.gather(w.weights, weights, rows, n, 1)
+            self.program.gather(w.weights, weights, rows, n, 1)
             batch.weights = w.weights
         return batch
 
@@ -361,13 +259,13 @@ cdef class Engine:
         result[0] = self._forward_and_loss(w, batch)
         if not isfinite(result[0]):
             return 2
-        self._segment(&self.backward_segment, w, batch)
+        self._segment(&self.program.backward, w, batch)
         result[2] = self._update(w, rate, buffers, memory, mass > 0)
         return 0
 
     cdef double _forward_and_loss(self, Workspace w, batch_t *batch) except? -1 nogil:
-        cdef op_t *op = self.loss_segment.ops
-        self._segment(&self.forward_segment, w, batch)
+        cdef op_t *op = self.program.loss.ops
+        self._segment(&self.program.forward, w, batch)
         return (<fr_loss *>op.kernel)(w.slot[op.dy], w.slot[op.y], batch.targets, batch.weights, batch.rows, op.n_out,
                                       batch.scale, op.alpha)
 
@@ -412,7 +310,7 @@ cdef class Engine:
         """Product, bias, activation."""
         cdef char *weight = self.weights_of + op.weight * self.itemsize
         cdef char *bias = self.weights_of + op.bias * self.itemsize if op.bias >= 0 else NULL
-        self.product_nn(y, x, weight, bias, rows, op.n_out, op.n_in, 0, w.scratch)
+        self.program.product_nn(y, x, weight, bias, rows, op.n_out, op.n_in, 0, w.scratch)
         if op.kernel is not NULL:
             (<fr_activation *>op.kernel)(y, y, rows, op.n_out, op.alpha)
 
@@ -420,22 +318,22 @@ cdef class Engine:
         """Gradients of weight, bias and, where there is a layer below, of the input."""
         cdef char *weight = self.weights_of + op.weight * self.itemsize
         cdef char *dweight = w.gradient + op.weight * self.itemsize
-        self.product_tn(dweight, x, dy, NULL, op.n_in, op.n_out, rows, 0, w.scratch)
+        self.program.product_tn(dweight, x, dy, NULL, op.n_in, op.n_out, rows, 0, w.scratch)
         if op.bias >= 0:
-            self.column_sum(w.gradient + op.bias * self.itemsize, dy, rows, op.n_out)
+            self.program.column_sum(w.gradient + op.bias * self.itemsize, dy, rows, op.n_out)
         if op.has_dx:
-            self.product_nt(dx, dy, weight, NULL, rows, op.n_in, op.n_out, <int>op.accumulate, w.scratch)
+            self.program.product_nt(dx, dy, weight, NULL, rows, op.n_in, op.n_out, <int>op.accumulate, w.scratch)
 
     cdef void _drop(self, op_t *op, char *y, char *x, batch_t *batch, double rate) noexcept nogil:
         cdef fr_stream key = fr_stream(batch.seed, batch.step, <u32>op.layer)
         if rate > 0:
-            self.dropout(y, x, batch.rows, op.n_out, rate, &key)
+            self.program.dropout(y, x, batch.rows, op.n_out, rate, &key)
         elif y != x:
             memcpy(y, x, batch.rows * op.n_out * self.itemsize)
 
     cdef double _update(self, Workspace w, double rate, char *buffers, double *memory, bint move) noexcept nogil:
         """Penalties, move and proximal steps of all ranges; returns the penalty before the move. memory: [t, c]."""
-        cdef fr_step s = self.settings
+        cdef fr_step s = self.program.settings
         cdef double total = 0, step_size
         cdef int first = 0, last
         cdef i64 at, start, stop
@@ -444,12 +342,12 @@ cdef class Engine:
             memory[1] = s.momentum * memory[1] + rate
         step_size = s.momentum * memory[1] + rate if s.nesterov else memory[1]
         s.learning_rate = rate
-        if self.element_steps:
+        if self.program.element_steps:
             s.correction1, s.correction2 = 1 - pow(s.beta1, memory[0]), 1 - pow(s.beta2, memory[0])
-        while first < self.update_segment.n:
-            start, stop = self.update_segment.ops[first].start, self.update_segment.ops[first].stop
+        while first < self.program.update.n:
+            start, stop = self.program.update.ops[first].start, self.program.update.ops[first].stop
             last = first
-            while last < self.update_segment.n and self.update_segment.ops[last].start == start:
+            while last < self.program.update.n and self.program.update.ops[last].start == start:
                 last += 1
             at = start
             while at < stop:
@@ -465,12 +363,13 @@ cdef class Engine:
         cdef char *gradient = w.gradient + at * size
         cdef char *m = buffers + at * size if self.buffers > 0 else NULL
         cdef char *v = buffers + (self.n_params + at) * size if self.buffers > 1 else NULL
-        cdef char *steps = w.steps if self.element_steps and self.update_segment.ops[last - 1].code == PROX else NULL
+        cdef bint prox = self.program.update.ops[last - 1].code == PROX
+        cdef char *steps = w.steps if prox and self.program.element_steps else NULL
         cdef double total = 0
         cdef op_t *op
         cdef int i
         for i in range(first, last):
-            op = &self.update_segment.ops[i]
+            op = &self.program.update.ops[i]
             if op.code == PENALTY:
                 total += (<fr_penalty *>op.kernel)(gradient if move and op.alpha else NULL, weight, n,
                                                    self.scalars[op.strength])
@@ -515,22 +414,36 @@ cdef class Engine:
             raise ValueError(f"weights must be {self.plan.dtype} of shape {(n,)}, got {weights.dtype} {weights.shape}")
         return 0
 
+    cdef int _check_flat(self, str name, array) except -1:
+        if array is not None and (array.shape != self.params.shape or array.dtype != self.plan.dtype):
+            raise ValueError(f"{name} must be {self.plan.dtype} of shape {self.params.shape}, "
+                             f"got {array.dtype} {array.shape}")
+        return 0
+
+    cdef int _check_run(self, i64 n, const i64[::1] order, const i64[::1] bounds, i64 n_steps, state,
+                        double[:, ::1] results) except -1:
+        """What could make a run read or write outside its arrays."""
+        cdef i64 i
+        cdef bint inside = bounds.shape[0] == n_steps + 1 and bounds[0] >= 0 and bounds[n_steps] <= order.shape[0]
+        for i in range(n_steps if inside else 0):
+            inside = inside and bounds[i] <= bounds[i + 1]
+        if not inside:
+            raise ValueError(f"bounds must be {n_steps + 1} rising positions in the order of {order.shape[0]} rows")
+        for i in range(order.shape[0]):
+            inside = inside and 0 <= order[i] < n
+        if not inside:
+            raise ValueError(f"order must hold row numbers in 0..{n - 1}")
+        if results.shape[0] != n_steps or results.shape[1] != 3:
+            raise ValueError(f"results must have shape {(n_steps, 3)}, got {(results.shape[0], results.shape[1])}")
+        for buffer in state.buffers[:self.buffers]:
+            self._check_flat("state.buffers", buffer)
+        if len(state.buffers) < self.buffers or len(state.scalars) != 2:
+            raise ValueError(f"state must have {self.buffers} buffers and 2 scalars")
+        return 0
+
 
 cdef inline double slope_parameter(op_t *op, double rate) noexcept nogil:
     """alpha of a gradient kernel: for a ReLU the scale of the dropout fused behind it, else the leak."""
     if op.layer >= 0:
         return fr_dropout_scale(rate)
     return op.alpha if op.alpha else 1
-
-
-cdef int bind(op_t *op, tuple record, bint double) except -1:
-    """One record of the plan, its fields in the order of fastreg.ops.OP, as a struct."""
-    (name, kernel, op.x, op.y, op.dx, op.dy, op.weight, op.bias, op.n_in, op.n_out, op.start, op.stop, op.layer,
-     op.rate, op.strength, op.decay, op.accumulate, op.alpha) = record
-    op.code, family = _OPERATIONS[name]
-    op.has_dx = op.dx >= 0
-    op.x, op.y, op.dx, op.dy = max(op.x, 0), max(op.y, 0), max(op.dx, 0), max(op.dy, 0)
-    op.work = 4.0 * max(op.n_in, 1) * max(op.n_out, 1) + 100
-    if kernel:
-        op.kernel = kernel_named(family, kernel.decode(), double)
-    return 0

@@ -148,9 +148,12 @@ def gemm_tn(out, a, b, bias=None, *, accumulate=False):
 
 cdef int _column_sum(real[::1] out, const real[:, ::1] x) except -1:
     cdef fr_reduction *kernel = <fr_reduction *>kernel_named("reduction", "column_sum", real is double)
+    cdef u64 mode
     if x.shape[1]:
         with nogil:
+            mode = fr_enter()
             kernel(&out[0], <void *>&x[0, 0] if x.shape[0] else NULL, x.shape[0], x.shape[1])
+            fr_leave(mode)
     return 0
 
 
@@ -444,9 +447,12 @@ def l2(w, strength, gradient=None):
 
 cdef int _prox_step(str name, real[::1] w, const real[::1] step, double same, double strength) except -1:
     cdef fr_prox *kernel = <fr_prox *>kernel_named("prox", name, real is double)
+    cdef u64 mode
     if w.shape[0]:
         with nogil:
+            mode = fr_enter()
             kernel(&w[0], NULL if step is None else <void *>&step[0], w.shape[0], same, strength)
+            fr_leave(mode)
     return 0
 
 

@@ -1,0 +1,89 @@
+"""A plan made executable: its records as C structs, with the kernels they name found in the table."""
+
+cimport cython
+from libc.stdlib cimport calloc, free
+
+from fastreg._core.table cimport *
+
+# Operation -> (code, family of its kernel)
+_OPERATIONS = {
+    b"dense": (DENSE, "activation"),
+    b"activation": (ACTIVATION, "activation"),
+    b"dropout": (DROPOUT, "noise"),
+    b"loss": (LOSS, "loss"),
+    b"dense_backward": (DENSE_BACKWARD, "gradient"),
+    b"activation_backward": (ACTIVATION_BACKWARD, "gradient"),
+    b"dropout_backward": (DROPOUT_BACKWARD, "noise"),
+    b"penalty": (PENALTY, "penalty"),
+    b"update": (UPDATE, "update"),
+    b"prox": (PROX, "prox"),
+}
+
+
+@cython.final
+cdef class Program:
+    """The four segments of a plan, the kernels of its dtype, and the optimizer's numbers."""
+
+    def __cinit__(self, plan):
+        cdef bint double = plan.dtype.itemsize == 8
+        self.product_nn = <fr_product *>kernel_named("product", "gemm_nn", double)
+        self.product_nt = <fr_product *>kernel_named("product", "gemm_nt", double)
+        self.product_tn = <fr_product *>kernel_named("product", "gemm_tn", double)
+        self.column_sum = <fr_reduction *>kernel_named("reduction", "column_sum", double)
+        self.gather = <fr_gather *>kernel_named("gather", "gather", double)
+        self.gather_labels = <fr_gather *>kernel_named("gather", "gather_labels", double)
+        self.dropout = <fr_noise *>kernel_named("noise", "dropout", double)
+        cdef list segments = [plan.forward.tolist(), plan.loss.tolist(), plan.backward.tolist(), plan.update.tolist()]
+        self.ops = <op_t *>calloc(sum(map(len, segments)) + 1, sizeof(op_t))
+        if self.ops is NULL:
+            raise MemoryError("no memory for the plan's operations")
+        cdef op_t *op = self.ops
+        self.forward, op = bind_segment(op, segments[0], double), op + len(segments[0])
+        self.loss, op = bind_segment(op, segments[1], double), op + len(segments[1])
+        self.backward, op = bind_segment(op, segments[2], double), op + len(segments[2])
+        self.update = bind_segment(op, segments[3], double)
+        for name, value in plan.settings.items():
+            set_number(&self.settings, name, value)
+        self.element_steps = "beta2" in plan.settings
+
+    def __dealloc__(self):
+        free(self.ops)
+
+
+cdef segment_t bind_segment(op_t *ops, list records, bint double) except *:
+    """Fill ops with the records; return the segment that they make."""
+    cdef int i = 0
+    for record in records:
+        bind(&ops[i], record, double)
+        i += 1
+    return segment_t(ops, i)
+
+
+cdef int bind(op_t *op, tuple record, bint double) except -1:
+    """One record of the plan, its fields in the order of fastreg.ops.OP, as a struct."""
+    (name, kernel, op.x, op.y, op.dx, op.dy, op.weight, op.bias, op.n_in, op.n_out, op.start, op.stop, op.layer,
+     op.rate, op.strength, op.decay, op.accumulate, op.alpha) = record
+    op.code, family = _OPERATIONS[name]
+    op.has_dx = op.dx >= 0
+    op.x, op.y, op.dx, op.dy = max(op.x, 0), max(op.y, 0), max(op.dx, 0), max(op.dy, 0)
+    op.work = 4.0 * max(op.n_in, 1) * max(op.n_out, 1) + 100
+    if kernel:
+        op.kernel = kernel_named(family, kernel.decode(), double)
+    return 0
+
+
+cdef int set_number(fr_step *step, str name, double value) except -1:
+    """Set one of the optimizer's numbers by its name."""
+    if name == "momentum":
+        step.momentum = value
+    elif name == "nesterov":
+        step.nesterov = value
+    elif name == "beta1":
+        step.beta1 = value
+    elif name == "beta2":
+        step.beta2 = value
+    elif name == "epsilon":
+        step.epsilon = value
+    else:
+        raise ValueError(f"no optimizer has a setting {name!r}")
+    return 0
