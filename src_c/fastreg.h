@@ -103,4 +103,13 @@ static inline double fr_dropout_threshold(double rate)
 }
 static inline double fr_dropout_scale(double rate) { return 65536 / (65536 - fr_dropout_threshold(rate)); }
 
+/* x^n by squaring: libm's pow differs in the last bit between machines. */
+static inline double fr_power(double x, i64 n)
+{
+    double power = 1;
+    for (; n > 0; n /= 2, x *= x)
+        if (n % 2) power *= x;
+    return power;
+}
+
 #endif

@@ -5,7 +5,7 @@
  * fused multiply-add, square root, compare and select, partial load and store, widening multiply, interleave.
  * Fused operations happen only where vfma is written (build with -ffp-contract=off), comparisons select by mask
  * and never by min/max instructions, and no reciprocal estimates are used: so all levels with FMA hardware
- * produce the same bits, NaN and signed zeros included.
+ * produce the same bits, signed zeros included (a NaN is one everywhere, but its sign bit is the machine's).
  */
 #ifndef FR_VEC_H
 #define FR_VEC_H
@@ -23,7 +23,11 @@ typedef int32_t rint_t;
 
 #if !defined(__GNUC__) || defined(FR_SCALAR)
 #define FR_PLAIN 1 /* no vector extensions: one lane */
-#define VB ((int)sizeof(real))
+#ifdef FR_F64
+#define VB 8
+#else
+#define VB 4
+#endif
 #elif defined(__AVX512F__)
 #include <immintrin.h>
 #define VB 64
@@ -39,7 +43,7 @@ typedef int32_t rint_t;
 #endif
 #endif
 
-#define VL ((int)(VB / (int)sizeof(real))) /* lanes of a vec */
+#define VL (VB / (int)sizeof(real)) /* lanes of a vec */
 
 #ifdef _MSC_VER
 #define INLINE static __forceinline
@@ -305,8 +309,12 @@ INLINE wide wide_mul32(wide a, wide b)
 /* VL 16-bit numbers as integers of a real's width */
 INLINE ivec widen16(const uint16_t *p)
 {
+#if VB <= 16
+    uint16_t number[VL]; /* copied: the numbers were stored as words */
+    memcpy(number, p, sizeof number);
+#endif
 #ifdef FR_PLAIN
-    return *p;
+    return number[0];
 #elif VB == 64 && defined(FR_F64)
     return (ivec)_mm512_cvtepu16_epi64(_mm_loadu_si128((const __m128i *)p));
 #elif VB == 64
@@ -317,7 +325,7 @@ INLINE ivec widen16(const uint16_t *p)
     return (ivec)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
 #else
     ivec wider = {0};
-    for (int i = 0; i < VL; i++) wider[i] = p[i];
+    for (int i = 0; i < VL; i++) wider[i] = number[i];
     return wider;
 #endif
 }

@@ -43,7 +43,15 @@
 #define R(a) vset((real)(a))
 
 /* 2^n for integers n in the normal range */
-INLINE vec power_of_two(ivec n) { return as_real((n + iset(EXPONENT_BIAS)) << MANTISSA); }
+INLINE vec power_of_two(ivec n)
+{
+    const ivec biased = n + iset(EXPONENT_BIAS);
+#ifdef FR_PLAIN
+    return as_real((rint_t)((uint64_t)biased << MANTISSA)); /* of a NaN it may be negative */
+#else
+    return as_real(biased << MANTISSA);
+#endif
+}
 
 INLINE vec exp_polynomial(vec r)
 {

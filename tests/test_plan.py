@@ -30,7 +30,7 @@ update
   penalty             l2                   start=0 stop=56 strength=0.1 alpha=1
   update              sgd                  start=0 stop=56 strength=0.001
   prox                soft_threshold       start=0 stop=56 strength=0.001
-  update              sgd                  start=56 stop=96"""  # noqa: E501
+  update              sgd                  start=56 stop=96"""
 
 
 def plan_of(*layers, loss="squared_error", n_inputs=5, dtype="float64", **settings):

@@ -12,7 +12,7 @@ d) The update goes through each range of parameters in chunks of 4,096 elements,
 
 cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.math cimport isfinite, pow
+from libc.math cimport isfinite
 from libc.string cimport memcpy
 
 from fastreg._core.program cimport *
@@ -343,7 +343,8 @@ cdef class Engine:
         step_size = s.momentum * memory[1] + rate if s.nesterov else memory[1]
         s.learning_rate = rate
         if self.program.element_steps:
-            s.correction1, s.correction2 = 1 - pow(s.beta1, memory[0]), 1 - pow(s.beta2, memory[0])
+            s.correction1 = 1 - fr_power(s.beta1, <i64>memory[0])
+            s.correction2 = 1 - fr_power(s.beta2, <i64>memory[0])
         while first < self.program.update.n:
             start, stop = self.program.update.ops[first].start, self.program.update.ops[first].stop
             last = first

@@ -5,7 +5,6 @@ time. Arrays are C-contiguous, all float32 or all float64; inputs may be read-on
 said with its name (TypeError for what is no such array, ValueError for shapes and numbers).
 """
 
-from libc.math cimport pow
 from libc.stdlib cimport free, malloc
 
 from fastreg._core.table cimport *
@@ -552,8 +551,8 @@ def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon
     """
     if t < 1:
         raise ValueError(f"t counts updates from 1, got {t}")
-    cdef fr_step s = fr_step(learning_rate, 0, 0, beta1, beta2, epsilon, 1 - pow(beta1, t), 1 - pow(beta2, t), decay,
-                             floor)
+    cdef fr_step s = fr_step(learning_rate, 0, 0, beta1, beta2, epsilon, 1 - fr_power(beta1, t),
+                             1 - fr_power(beta2, t), decay, floor)
     _update("adam", {"w": w, "gradient": gradient, "m": m, "v": v, "step": step}, &s)
 
 

@@ -49,6 +49,7 @@ cdef extern from "fastreg.h" nogil:
     const fr_table *fr_table_for(int float64, const char *level)
     const char *fr_level(int i, int *runs)
     double fr_dropout_scale(double rate)
+    double fr_power(double x, i64 n)
 
 cdef extern from "fpmode.h" nogil:
     u64 fr_enter()
