@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -81,6 +82,7 @@ class Model:
         return interpreter(self.spec.engine)[1]
 
 
+@cache
 def interpreter(name):
     """Return the Engine class and the module of kernels that `engine=name` means."""
     if name == "reference":

@@ -186,6 +186,11 @@ INLINE int tiny(real *c, const real *a, i64 a_row, i64 a_k, const real *b, const
                 int accumulate)
 {
     if (n > VL || m * n * k > TINY || k > FR_BLOCK) return 0;
+    if (k == 1 && !accumulate && !bias) { /* a batch of one row: the outer product */
+        const vec row = vload_n(b, (int)n);
+        for (i64 i = 0; i < m; i++) vstore_n(c + i * n, vfma(vset(a[i * a_row]), row, vset(0)), (int)n);
+        return 1;
+    }
     for (i64 i = 0; i < m; i++) tiny_row(c + i * n, a + i * a_row, a_k, b, n, bias, k, accumulate, (int)n);
     return 1;
 }

@@ -37,6 +37,20 @@ def gemm_tn(out, a, b, bias=None, *, accumulate=False):
     gemm_nn(out, a.T, b, bias, accumulate=accumulate)
 
 
+def dense_forward(out, x, weight, bias=None):
+    """out (rows, units) = x (rows, inputs) @ weight (inputs, units) + bias (units,)."""
+    gemm_nn(out, x, weight, bias)
+
+
+def dense_backward(dweight, dbias, dx, dout, x, weight):
+    """Gradients of a dense layer from that of its output; dbias and dx may be None."""
+    gemm_tn(dweight, x, dout)
+    if dbias is not None:
+        column_sum(dbias, dout)
+    if dx is not None:
+        gemm_nt(dx, dout, weight)
+
+
 def column_sum(out, x):
     """out (n,) = sum of the rows of x (m, n)."""
     if len(x) <= BLOCK:
