@@ -66,67 +66,51 @@ static void narrow_block(real *loss, real *dz, const real *z, const int32_t *lab
     }
 }
 
-/* One row of at most 16 classes with a class per lane: the same operations on the same numbers, so the same bits as in
- * narrow_block, but without the cost of transposing a block for the sake of one row. */
-static real narrow_row(real *dz, const real *z, const int32_t *label, const real *target, i64 classes, real factor)
+/* Sum of exp(z - max) of one row: in class order up to 16 classes, above that lane i of 16 takes classes i, i + 16, ... */
+INLINE real sum_exp(const real *z, i64 classes, const vec max)
 {
-    real shifted[LANES], e[LANES], t[LANES] = {0}, max = z[0], sum = 0, loss = 0, mass = 0, log_sum[VL];
-    for (i64 c = 1; c < classes; c++) max = z[c] > max ? z[c] : max;
-    for (i64 c = 0; c < classes; c += VL) {
-        const vec s = vload_n(z + c, vrest(c, classes)) - vset(max);
-        vstore(shifted + c, s);
-        vstore(e + c, vexp(s));
-    }
-    for (i64 c = 0; c < classes; c++) sum += e[c];
-    vstore(log_sum, vlog(vset(sum)));
-    if (label) t[*label] = 1;
-    for (i64 c = 0; c < classes && target; c++) t[c] = target[c];
-    for (i64 c = 0; c < classes; c++) {
-        loss = fma1(t[c], log_sum[0] - shifted[c], loss);
-        mass += t[c];
-    }
-    for (i64 c = 0; c < classes && dz; c++) dz[c] = factor * fma1(e[c] / sum, mass, -t[c]);
-    return loss;
+    real lane[LANES] = {0}, sum = 0;
+    for (i64 c = 0; c < classes; c += LANES)
+        for (i64 i = c, j = 0; i < classes && j < LANES; i += VL, j += VL) {
+            const int rest = vrest(i, classes);
+            const vec e = vexp(vload_n(z + i, rest) - max);
+            vstore_n(lane + j, c ? vload_n(lane + j, rest) + e : e, rest);
+        }
+    if (classes > LANES) return lanes_total(lane);
+    for (i64 c = 0; c < classes; c++) sum += lane[c];
+    return sum;
 }
 
-/* One row of more than 16 classes. Lane i of 16 takes classes i, i + 16, ... of every sum. */
-static real wide_row(real *dz, const real *z, const int32_t *label, const real *target, i64 classes, real factor)
+/* Sums of t_c (log_sum - z_c + max) and of t_c in the same orders: the row's loss, and through *mass what t adds up to. */
+INLINE real soft_loss(const real *z, const real *t, i64 classes, real max, real log_sum, real *mass)
 {
-    const real max = row_max(z, classes);
-    const vec top = vset(max);
-    real sum_lane[LANES], loss_lane[LANES] = {0}, mass_lane[LANES] = {0};
-    vec sums[LV];
-    for (int j = 0; j < LV; j++) sums[j] = vset(0);
-    for (i64 i = 0, j = 0; i < classes; i += VL, j = (j + 1) % LV) {
-        const int rest = vrest(i, classes);
-        real e[VL] = {0};
-        vstore_n(e, vexp(vload_n(z + i, rest) - top), rest);
-        sums[j] = sums[j] + vload(e);
+    real loss[LANES] = {0}, sum[LANES] = {0};
+    for (i64 c = 0; c < classes; c++) {
+        const i64 lane = classes <= LANES ? 0 : c % LANES;
+        loss[lane] = fma1(t[c], log_sum - (z[c] - max), loss[lane]);
+        sum[lane] += t[c];
     }
-    for (int j = 0; j < LV; j++) vstore(sum_lane + j * VL, sums[j]);
-    const real sum = lanes_total(sum_lane);
-    real lane[VL];
-    vstore(lane, vlog(vset(sum)));
-    const real log_sum = lane[0];
-    const real z_label = label ? z[*label] : 0; /* dz may overwrite it */
-    real loss = log_sum - (z_label - max), mass = 1;
-    if (target) {
-        for (i64 c = 0; c < classes; c++) {
-            loss_lane[c % LANES] += target[c] * (log_sum - (z[c] - max));
-            mass_lane[c % LANES] += target[c];
-        }
-        loss = lanes_total(loss_lane);
-        mass = lanes_total(mass_lane);
-    }
+    *mass = lanes_total(sum);
+    return lanes_total(loss);
+}
+
+/* One row with its classes side by side; up to 16 classes the same bits as in narrow_block. */
+static real one_row(real *dz, const real *z, const int32_t *label, const real *target, i64 classes, real factor)
+{
+    const real max = row_max(z, classes), z_label = label ? z[*label] : 0; /* dz may overwrite it */
+    const vec top = vset(max), sum = vset(sum_exp(z, classes, top));
+    real lane[VL], mass = 1;
+    vstore(lane, vlog(sum));
+    const real loss = label ? lane[0] - (z_label - max) : soft_loss(z, target, classes, max, lane[0], &mass);
     if (!dz) return loss;
     for (i64 i = 0; i < classes; i += VL) {
         const int rest = vrest(i, classes);
-        const vec p = vexp(vload_n(z + i, rest) - top) / vset(sum);
+        const vec p = vexp(vload_n(z + i, rest) - top) / sum;
         const vec t = target ? vload_n(target + i, rest) : vset(0);
         vstore_n(dz + i, vset(factor) * vfma(p, vset(mass), -t), rest);
     }
     if (label) { /* the same arithmetic with t = 1 */
-        vstore(lane, vexp(vset(z_label) - top) / vset(sum) - vset(1));
+        vstore(lane, vexp(vset(z_label) - top) / sum - vset(1));
         dz[*label] = factor * lane[0];
     }
     return loss;
@@ -146,8 +130,7 @@ INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const 
             const int32_t *l = label ? label + r : NULL;
             const real *t = target ? target + at : NULL, *w = weight ? weight + r : NULL;
             const real factor = w ? scale * *w : scale;
-            if (classes > LANES) loss[i] = wide_row(d, z + at, l, t, classes, factor);
-            else if (count == 1) loss[i] = narrow_row(d, z + at, l, t, classes, factor);
+            if (count == 1) loss[i] = one_row(d, z + at, l, t, classes, factor);
             else narrow_block(loss + i, d, z + at, l, t, w, count, classes, scale);
         }
         total += rows_total(loss, weight ? weight + r0 : NULL, n);

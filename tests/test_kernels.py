@@ -875,3 +875,18 @@ REFUSED = [
 def test_bad_numbers_and_shapes_are_refused(name, args, kwargs, error, message):
     with pytest.raises(error, match=message):
         getattr(kernels, name)(*args, **kwargs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [2, 3, 8, 10, 16, 17, 40])
+def test_a_row_alone_has_the_bits_of_a_row_in_a_batch(dtype, classes):
+    rng = np.random.default_rng(classes)
+    z = (4 * rng.standard_normal((64, classes))).astype(dtype)
+    targets = rng.dirichlet(np.ones(classes), 64).astype(dtype)
+    labels = rng.integers(0, classes, 64).astype(np.int32)
+    for loss, wanted in ((kernels.cross_entropy, targets), (kernels.cross_entropy_labels, labels)):
+        together, alone = np.empty_like(z), np.empty_like(z)
+        loss(together, z, wanted)
+        for i in range(len(z)):
+            loss(alone[i : i + 1], z[i : i + 1], wanted[i : i + 1])
+        assert alone.tobytes() == together.tobytes()
