@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy  # noqa: F401  (the one requirement; without it this line says so)
 
 try:
-    from fastreg._core import table  # noqa: F401
+    importlib.import_module("fastreg._core.table")
 except ModuleNotFoundError as error:
     raise ImportError("fastreg's compiled core is missing; build it with: pip install -e .") from error
 

@@ -20,10 +20,12 @@ typedef uint32_t u32;
 /* Penalties and losses are summed in chunks of so many elements and rows; chunks are added in float64. */
 #define FR_CHUNK 4096
 #define FR_ROW_CHUNK 256
-/* Elements of scratch that suffice for all products of a layer: a panel of 64 columns of any of its matrices, and a copy
- * of its input (rows, inputs), rounded up to strips of 48, for the weight gradient. */
-#define FR_SCRATCH(rows, inputs, units) (64 * FR_MAX3(rows, inputs, units) + (i64)(rows) * ((inputs) + 48))
-#define FR_MAX3(a, b, c) ((i64)((a) > (b) ? (a) > (c) ? (a) : (c) : (b) > (c) ? (b) : (c)))
+/* A weight gradient of more rows is summed block by block, which bounds its scratch. */
+#define FR_STRETCH 1024
+/* Elements of scratch: of a forward product or an input gradient with inner length k (a panel of 64 columns), and of a
+ * weight gradient of so many rows and inputs (a panel, and a copy of the input in strips of 48 columns). */
+#define FR_PANEL_SCRATCH(k) (64 * (i64)(k))
+#define FR_WEIGHT_SCRATCH(rows, inputs) ((FR_STRETCH < (rows) ? FR_STRETCH : (i64)(rows)) * (64 + 48 + (i64)(inputs)))
 /* Forward products of at most so many rows need none. */
 #define FR_FEW_ROWS 16
 

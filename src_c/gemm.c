@@ -12,8 +12,9 @@
  * c) `a` is read in place, element by element, through two strides (row and k), so it may be transposed.
  * d) `b` is read in place while it is small; otherwise a panel of 64 columns is packed just before its use.
  *    A transposed `b` is always packed, transposed in registers.
- * e) A transposed `a` larger than the second-level cache is packed into strips of 48 columns, all in one sequential
- *    pass: read in place, its column stride would fetch each cache line ten times.
+ * e) A transposed `a` larger than the second-level cache is packed into strips of 48 columns, in one sequential pass:
+ *    read in place, its column stride would fetch each cache line ten times. Of more than 1,024 rows one block of 256 is
+ *    packed after the other, and added to c.
  * f) A product of a few dozen terms is computed number by number, in the same order: setting up tiles costs more.
  */
 #include "fastreg.h"
@@ -38,7 +39,7 @@ typedef struct {
     i64 b_k;
     const real *bias; /* (n,) or NULL */
     i64 k;
-    int accumulate;
+    int accumulate; /* add to what c holds */
 } operands;
 
 /* ---- one tile ---------------------------------------------------------------------------------------------- */
@@ -240,17 +241,18 @@ static void k_gemm_nt(void *c, const void *a, const void *b, const void *bias, i
     }
 }
 
-static void k_gemm_tn(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k, int accumulate,
-                      void *scratch)
+/* c = a' b, from packed or small operands; in_place: both are read where they are */
+static void transposed(real *c, const real *a, const real *b, const real *bias, i64 m, i64 n, i64 k, int accumulate,
+                       int in_place, real *scratch)
 {
-    const int direct_b = n <= PANEL || n * k <= DIRECT_B, direct_a = m <= STRIP || m * k <= DIRECT_A;
+    const int direct_b = in_place || n <= PANEL || n * k <= DIRECT_B;
+    const int direct_a = in_place || m <= STRIP || m * k <= DIRECT_A;
     const i64 width = direct_a ? m : STRIP;
     real *packed_b = scratch, *packed_a = packed_b + k * PANEL;
-    if (tiny(c, a, 1, m, b, bias, m, n, k, accumulate)) return;
     if (!direct_a) pack_strips(packed_a, a, m, k);
     for (i64 j = 0; j < n; j += PANEL) {
         const i64 columns = n - j < PANEL ? n - j : PANEL;
-        operands o = {NULL, 1, width, (const real *)b + j, n, bias ? (const real *)bias + j : NULL, k, accumulate};
+        operands o = {NULL, 1, width, b + j, n, bias ? bias + j : NULL, k, accumulate};
         if (!direct_b) {
             pack(packed_b, PANEL, o.b, n, k, columns);
             o.b = packed_b;
@@ -258,9 +260,21 @@ static void k_gemm_tn(void *c, const void *a, const void *b, const void *bias, i
         }
         for (i64 i = 0; i < m; i += width) {
             o.a = direct_a ? a : packed_a + i * k;
-            panel((real *)c + i * n + j, n, o, m - i < width ? m - i : width, columns, !direct_b);
+            panel(c + i * n + j, n, o, m - i < width ? m - i : width, columns, !direct_b);
         }
     }
+}
+
+static void k_gemm_tn(void *c, const void *a_, const void *b_, const void *bias, i64 m, i64 n, i64 k, int accumulate,
+                      void *scratch)
+{
+    const real *a = a_, *b = b_;
+    if (tiny(c, a, 1, m, b, bias, m, n, k, accumulate)) return;
+    const int many = k > FR_STRETCH; /* then block by block, each added to those before: the same order */
+    i64 k0 = 0;
+    for (; many && !accumulate && k - k0 > FR_BLOCK; k0 += FR_BLOCK)
+        transposed(c, a + k0 * m, b + k0 * n, NULL, m, n, FR_BLOCK, k0 > 0, 0, scratch);
+    transposed(c, a + k0 * m, b + k0 * n, bias, m, n, k - k0, accumulate || k0, many && accumulate, scratch);
 }
 
 /* ---- sums of rows, a bias gradient: blocks of 256 rows, each from +0, then block by block ------------------------ */

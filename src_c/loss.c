@@ -34,7 +34,7 @@ INLINE vec narrow_rows(vec z[LANES], const vec t[LANES], const i64 classes)
     }
     const vec log_sum = vlog(sum);
     for (i64 c = 0; c < classes; c++) {
-        loss = vfma(t[c], log_sum - z[c], loss);
+        loss = vselect(veq(t[c], vset(0)), loss, vfma(t[c], log_sum - z[c], loss)); /* 0 times an infinite logit is 0 */
         mass = mass + t[c];
     }
     for (i64 c = 0; c < classes; c++) z[c] = vfma(e[c] / sum, mass, -t[c]);
@@ -87,7 +87,7 @@ INLINE real soft_loss(const real *z, const real *t, i64 classes, real max, real 
     real loss[LANES] = {0}, sum[LANES] = {0};
     for (i64 c = 0; c < classes; c++) {
         const i64 lane = classes <= LANES ? 0 : c % LANES;
-        loss[lane] = fma1(t[c], log_sum - (z[c] - max), loss[lane]);
+        if (t[c] != 0) loss[lane] = fma1(t[c], log_sum - (z[c] - max), loss[lane]);
         sum[lane] += t[c];
     }
     *mass = lanes_total(sum);

@@ -71,7 +71,6 @@ cdef class Engine:
     cdef int output, buffers
     cdef bint labels
     cdef int cancelled
-    cdef double work  # since signals were looked at
     cdef Workspace workspace
 
     def __cinit__(self, plan, params):
@@ -98,13 +97,14 @@ cdef class Engine:
         cdef char *result = data_of(out, writable=True)
         cdef const char *rows = data_of(x)
         cdef i64 at = 0
-        cdef u64 mode
-        with nogil:
-            mode = fr_enter()
-            while at < n:
-                self._infer(w, rows + at * self.n_inputs * self.itemsize, result + at * self.n_outputs * self.itemsize,
-                            min(FR_ROW_CHUNK, n - at))
-                at += FR_ROW_CHUNK
+        cdef u64 mode = fr_enter()
+        try:
+            with nogil:
+                while at < n:
+                    self._infer(w, rows + at * self.n_inputs * self.itemsize,
+                                result + at * self.n_outputs * self.itemsize, min(FR_ROW_CHUNK, n - at))
+                    at += FR_ROW_CHUNK
+        finally:
             fr_leave(mode)
 
     def evaluate(self, x, targets, weights=None):
@@ -121,31 +121,33 @@ cdef class Engine:
         cdef fr_loss *loss = <fr_loss *>self.program.loss.ops[0].kernel
         cdef double total = 0, mass = 0, alpha = self.program.loss.ops[0].alpha
         cdef i64 at = 0, count
-        cdef u64 mode
-        with nogil:
-            mode = fr_enter()
-            while at < n:
-                count = min(FR_ROW_CHUNK, n - at)
-                self._infer(w, rows + at * self.n_inputs * self.itemsize, result, count)
-                if row_weights is not NULL:
-                    batch_weights = row_weights + at * self.itemsize
-                total += loss(NULL, result, t + at * target_size, batch_weights, count, self.n_outputs, 1, alpha)
-                mass += self._mass(batch_weights, count)
-                at += FR_ROW_CHUNK
+        cdef u64 mode = fr_enter()
+        try:
+            with nogil:
+                while at < n:
+                    count = min(FR_ROW_CHUNK, n - at)
+                    self._infer(w, rows + at * self.n_inputs * self.itemsize, result, count)
+                    if row_weights is not NULL:
+                        batch_weights = row_weights + at * self.itemsize
+                    total += loss(NULL, result, t + at * target_size, batch_weights, count, self.n_outputs, 1, alpha)
+                    mass += self._mass(batch_weights, count)
+                    at += FR_ROW_CHUNK
+        finally:
             fr_leave(mode)
         return total, mass
 
-    cdef void _infer(self, Workspace w, const char *x, char *out, i64 rows) noexcept nogil:
+    cdef int _infer(self, Workspace w, const char *x, char *out, i64 rows) except -1 nogil:
         cdef batch_t batch = batch_t(rows, NULL, NULL, 0, False, 0, 0)
         cdef int i
         w.slot[0] = <char *>x  # read only: nothing writes its input at inference
         w.slot[self.output] = out
         for i in range(self.program.forward.n):
             self._do(&self.program.forward.ops[i], w, &batch)
+        return 0
 
     cdef Workspace _inference_workspace(self, i64 n):
         cdef i64 rows = min(n, FR_ROW_CHUNK)
-        scratch = FR_SCRATCH(0, max(self.plan.slots), 0) if rows > FR_FEW_ROWS else 0
+        scratch = FR_PANEL_SCRATCH(max(self.plan.slots)) if rows > FR_FEW_ROWS else 0
         return Workspace(self.inference_widths, rows, self.itemsize, 0, 0, scratch)
 
     # ---- one batch -------------------------------------------------------------------------------------------
@@ -270,17 +272,13 @@ cdef class Engine:
                                       batch.scale, op.alpha)
 
     cdef int _segment(self, segment_t *segment, Workspace w, batch_t *batch) except -1 nogil:
-        """All operations of a segment, with a look at signals after every few milliseconds of work."""
+        """All operations of a segment."""
         cdef int i
         for i in range(segment.n):
             self._do(&segment.ops[i], w, batch)
-            self.work += segment.ops[i].work * batch.rows
-            if self.work > SIGNAL_WORK:
-                self.work = 0
-                check_signals()
         return 0
 
-    cdef void _do(self, op_t *op, Workspace w, batch_t *batch) noexcept nogil:
+    cdef int _do(self, op_t *op, Workspace w, batch_t *batch) except -1 nogil:
         """One operation of the forward or backward segment."""
         cdef double rate = self.scalars[op.rate] if op.rate >= 0 and batch.training else 0
         cdef char *x = w.slot[op.x]
@@ -305,31 +303,56 @@ cdef class Engine:
             w.slot[op.y] = x  # at inference the output is the input
         elif op.code == DROPOUT_BACKWARD:
             self._drop(op, dx, dy, batch, rate)
+        return 0
 
-    cdef void _dense(self, op_t *op, Workspace w, char *y, char *x, i64 rows) noexcept nogil:
-        """Product, bias, activation."""
+    cdef int _dense(self, op_t *op, Workspace w, char *y, char *x, i64 rows) except -1 nogil:
+        """Product, bias, activation; so many rows at a time that signals are looked at."""
         cdef char *weight = self.weights_of + op.weight * self.itemsize
         cdef char *bias = self.weights_of + op.bias * self.itemsize if op.bias >= 0 else NULL
-        self.program.product_nn(y, x, weight, bias, rows, op.n_out, op.n_in, 0, w.scratch)
+        cdef i64 at = 0, n
+        while at < rows:
+            n = min(FR_STRETCH, rows - at)
+            self.program.product_nn(y + at * op.n_out * self.itemsize, x + at * op.n_in * self.itemsize, weight, bias,
+                                    n, op.n_out, op.n_in, 0, w.scratch)
+            at += n
+            self._look_at_signals(w, op.work * n)
         if op.kernel is not NULL:
             (<fr_activation *>op.kernel)(y, y, rows, op.n_out, op.alpha)
+        return 0
 
-    cdef void _dense_backward(self, op_t *op, Workspace w, char *dx, char *dy, char *x, i64 rows) noexcept nogil:
+    cdef int _dense_backward(self, op_t *op, Workspace w, char *dx, char *dy, char *x, i64 rows) except -1 nogil:
         """Gradients of weight, bias and, where there is a layer below, of the input."""
         cdef char *weight = self.weights_of + op.weight * self.itemsize
         cdef char *dweight = w.gradient + op.weight * self.itemsize
-        self.program.product_tn(dweight, x, dy, NULL, op.n_in, op.n_out, rows, 0, w.scratch)
+        cdef i64 at = 0, n, x_row = op.n_in * self.itemsize, dy_row = op.n_out * self.itemsize
+        while at < rows:
+            n = rows if rows <= FR_STRETCH else min(FR_BLOCK, rows - at)  # blocks are added in the order of one sum
+            self.program.product_tn(dweight, x + at * x_row, dy + at * dy_row, NULL, op.n_in, op.n_out, n, at > 0,
+                                    w.scratch)
+            if op.has_dx:
+                self.program.product_nt(dx + at * x_row, dy + at * dy_row, weight, NULL, n, op.n_in, op.n_out,
+                                        <int>op.accumulate, w.scratch)
+            at += n
+            self._look_at_signals(w, 2 * op.work * n)
         if op.bias >= 0:
             self.program.column_sum(w.gradient + op.bias * self.itemsize, dy, rows, op.n_out)
-        if op.has_dx:
-            self.program.product_nt(dx, dy, weight, NULL, rows, op.n_in, op.n_out, <int>op.accumulate, w.scratch)
+        return 0
 
-    cdef void _drop(self, op_t *op, char *y, char *x, batch_t *batch, double rate) noexcept nogil:
+    cdef int _drop(self, op_t *op, char *y, char *x, batch_t *batch, double rate) except -1 nogil:
         cdef fr_stream key = fr_stream(batch.seed, batch.step, <u32>op.layer)
         if rate > 0:
             self.program.dropout(y, x, batch.rows, op.n_out, rate, &key)
         elif y != x:
             memcpy(y, x, batch.rows * op.n_out * self.itemsize)
+        return 0
+
+    cdef int _look_at_signals(self, Workspace w, double work) except -1 nogil:
+        """Look at signals once the work since the last look has taken a few milliseconds."""
+        w.work += work
+        if w.work > SIGNAL_WORK:
+            w.work = 0
+            check_signals()
+        return 0
 
     cdef double _update(self, Workspace w, double rate, char *buffers, double *memory, bint move) noexcept nogil:
         """Penalties, move and proximal steps of all ranges; returns the penalty before the move. memory: [t, c]."""
@@ -399,7 +422,7 @@ cdef class Engine:
         if self.workspace is None or self.workspace.rows < rows:
             widest = max(self.plan.slots)
             self.workspace = Workspace(self.plan.slots, rows, self.itemsize, self.n_params, self.n_outputs,
-                                       FR_SCRATCH(rows, widest, widest))
+                                       max(FR_PANEL_SCRATCH(widest), FR_WEIGHT_SCRATCH(rows, widest)))
         return self.workspace
 
     cdef i64 _rows_of(self, x) except -1:

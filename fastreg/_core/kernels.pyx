@@ -5,9 +5,13 @@ time. Arrays are C-contiguous, all float32 or all float64; inputs may be read-on
 said with its name (TypeError for what is no such array, ValueError for shapes and numbers).
 """
 
+import numpy as np
+
 from libc.stdlib cimport free, malloc
 
 from fastreg._core.table cimport *
+
+_F32, _F64 = np.dtype("float32"), np.dtype("float64")
 
 ctypedef fused real:
     float
@@ -19,30 +23,27 @@ ctypedef fused real:
 
 cdef bint _is_double(str name, array) except -1:
     """Whether the array is float64 (1) or float32 (0)."""
-    try:
-        code = array.dtype.str[1:]
-        contiguous = array.flags.c_contiguous
-    except AttributeError:
-        raise TypeError(f"{name} must be a NumPy array of float32 or float64, got {type(array).__name__}") from None
-    if code not in ("f4", "f8") or not array.dtype.isnative:
-        raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
-    if not contiguous:
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or not hasattr(array, "flags"):
+        raise TypeError(f"{name} must be a NumPy array of float32 or float64, got {type(array).__name__}")
+    if dtype is not _F32 and dtype is not _F64 and dtype not in (_F32, _F64):
+        raise TypeError(f"{name} must be float32 or float64, got {dtype}")
+    if not array.flags.c_contiguous:
         raise ValueError(f"{name} must be C-contiguous; pass np.ascontiguousarray({name})")
-    return code == "f8"
+    return dtype == _F64
 
 
-cdef bint _same_dtype(dict arrays) except -1:
-    """Check all arrays that are not None; they must share one dtype. Returns whether it is float64."""
+cdef bint _same_dtype(dict required, dict optional) except -1:
+    """Check the arrays, the optional ones unless they are None; all share one dtype. Returns whether it is float64."""
     cdef bint double = False
+    given = {name: array for name, array in optional.items() if array is not None}
     first = None
-    for name, array in arrays.items():
-        if array is None:
-            continue
+    for name, array in {**required, **given}.items():
         is_double = _is_double(name, array)
         if first is None:
             first, double = name, is_double
         elif is_double != double:
-            raise TypeError(f"{name} is {array.dtype} but {first} is {arrays[first].dtype}; all arrays need one dtype")
+            raise TypeError(f"{name} is {array.dtype} but {first} is {required[first].dtype}; all arrays need one dtype")
     return double
 
 
@@ -75,7 +76,7 @@ cdef fr_stream _stream(seed, step, stream) except *:
 
 def _flat(array):
     """The same memory as one row; the checks above have made sure that no copy is needed."""
-    return None if array is None else array.reshape(-1)
+    return array if array is None or array.ndim == 1 else array.reshape(-1)
 
 
 # ---- products -------------------------------------------------------------------------------------------------------
@@ -85,24 +86,32 @@ cdef int _product(str name, real[:, ::1] out, const real[:, ::1] a, const real[:
                   i64 k, bint accumulate) except -1:
     cdef fr_product *kernel = <fr_product *>kernel_named("product", name, real is double)
     cdef i64 m = out.shape[0], n = out.shape[1]
-    cdef i64 size = FR_SCRATCH(k, m, n) + 64
-    cdef void *scratch = malloc(size * sizeof(real))
+    cdef i64 size = FR_WEIGHT_SCRATCH(k, m) if name == "gemm_tn" else FR_PANEL_SCRATCH(k)
+    cdef void *scratch
     cdef u64 mode
-    if scratch is NULL:
-        raise MemoryError(f"{name}: no memory for {size} numbers of scratch")
     if m and n:
+        if overlap(&out[0, 0], m * n, &a[0, 0], m * k) or overlap(&out[0, 0], m * n, &b[0, 0], k * n):
+            raise ValueError(f"{name}: out overlaps an input; pass an array of its own")
+        scratch = malloc((size + 64) * sizeof(real))
+        if scratch is NULL:
+            raise MemoryError(f"{name}: no memory for {size} numbers of scratch")
         with nogil:
             mode = fr_enter()
             kernel(&out[0, 0], <void *>&a[0, 0] if k else NULL, <void *>&b[0, 0] if k else NULL,
                    NULL if bias is None else <void *>&bias[0], m, n, k, accumulate, scratch)
             fr_leave(mode)
-    free(scratch)
+        free(scratch)
     return 0
+
+
+cdef bint overlap(const real *out, i64 n_out, const real *x, i64 n) noexcept nogil:
+    """Whether two stretches of memory share a number."""
+    return n > 0 and out < x + n and x < out + n_out
 
 
 cdef int _gemm(str name, out, a, b, bias, bint accumulate, int a_k, int b_k) except -1:
     """Checks common to the three products; a_k and b_k are the axes of a and b that are summed over."""
-    double = _same_dtype({"out": out, "a": a, "b": b, "bias": bias})
+    double = _same_dtype({"out": out, "a": a, "b": b}, {"bias": bias})
     for label, array in (("out", out), ("a", a), ("b", b)):
         _matrix(label, array)
     if a.shape[a_k] != b.shape[b_k]:
@@ -158,7 +167,7 @@ cdef int _column_sum(real[::1] out, const real[:, ::1] x) except -1:
 
 def column_sum(out, x):
     """Sum of the rows: ``out = x.sum(axis=0)``, the gradient of a bias; out (n,), x (m, n). Blocks of 256 rows."""
-    double = _same_dtype({"out": out, "x": x})
+    double = _same_dtype({"out": out, "x": x}, {})
     _matrix("x", x)
     _shape("out", out, x.shape[1:], f"one number per column of x {x.shape}")
     _column_sum[double](out, x) if double else _column_sum[float](out, x)
@@ -205,6 +214,8 @@ cdef int _map(str name, real[::1] out, const real[::1] x, i64 rows, i64 cols, do
     cdef fr_activation *kernel = <fr_activation *>kernel_named("activation", name, real is double)
     cdef u64 mode
     if rows and cols:
+        if &out[0] != &x[0] and overlap(&out[0], rows * cols, &x[0], rows * cols):
+            raise ValueError(f"{name}: out overlaps x in part; pass the same array or one of its own")
         with nogil:
             mode = fr_enter()
             kernel(&out[0], &x[0], rows, cols, alpha)
@@ -213,7 +224,7 @@ cdef int _map(str name, real[::1] out, const real[::1] x, i64 rows, i64 cols, do
 
 
 cdef int _activation(str name, out, x, double alpha) except -1:
-    double = _same_dtype({"out": out, "x": x})
+    double = _same_dtype({"out": out, "x": x}, {})
     _shape("out", out, x.shape, "the shape of x")
     if name == "softmax":
         _matrix("x", x)
@@ -266,7 +277,7 @@ cdef int _slope(str name, real[::1] dx, const real[::1] dy, const real[::1] y, i
 
 
 cdef int _gradient(str name, dx, dy, y, double alpha) except -1:
-    double = _same_dtype({"dx": dx, "dy": dy, "y": y})
+    double = _same_dtype({"dx": dx, "dy": dy, "y": y}, {})
     _shape("dx", dx, y.shape, "the shape of y")
     _shape("dy", dy, y.shape, "the shape of y")
     if name == "softmax_gradient":
@@ -329,12 +340,13 @@ cdef double _loss_value(str name, real[:, ::1] dz, const real[:, ::1] z, const i
 
 
 cdef double _loss(str name, dz, z, labels, targets, weights, double scale, double alpha) except? -1:
-    double = _same_dtype({"z": z, "dz": dz, "targets": targets, "weights": weights})
+    by_label = name == "cross_entropy_labels"
+    double = _same_dtype({"z": z} if by_label else {"z": z, "targets": targets}, {"dz": dz, "weights": weights})
     _matrix("z", z)
     _shape("dz", dz, z.shape, "the shape of z")
     _shape("targets", targets, z.shape, "the shape of z")
     _shape("weights", weights, z.shape[:1], f"one per row of z {z.shape}")
-    if labels is not None:
+    if by_label:
         _labels(labels, z)
     if not z.size:
         return 0.0
@@ -413,7 +425,7 @@ cdef double _penalty_value(str name, const real[::1] w, double strength, real[::
 
 
 cdef double _penalty(str name, w, double strength, gradient) except? -1:
-    double = _same_dtype({"w": w, "gradient": gradient})
+    double = _same_dtype({"w": w}, {"gradient": gradient})
     _shape("gradient", gradient, w.shape, "the shape of w")
     _strength("strength", strength)
     if not w.size:
@@ -458,7 +470,7 @@ cdef int _prox_step(str name, real[::1] w, const real[::1] step, double same, do
 cdef int _prox(str name, w, step, double strength) except -1:
     _strength("strength", strength)
     steps = step if getattr(step, "ndim", 0) else None
-    double = _same_dtype({"w": w, "step": steps})
+    double = _same_dtype({"w": w}, {"step": steps})
     _shape("step", steps, w.shape, "one number, or the shape of w")
     cdef double same = 0 if steps is not None else float(step)
     _strength("step", same)
@@ -501,9 +513,10 @@ cdef int _step(str name, real[::1] w, const real[::1] g, real[::1] m, real[::1] 
     return 0
 
 
-cdef int _update(str name, dict arrays, const fr_step *s) except -1:
-    double = _same_dtype(arrays)
-    w = arrays["w"]
+cdef int _update(str name, dict required, dict optional, const fr_step *s) except -1:
+    """The step of an optimizer; both dicts together are w, gradient, first and second state, effective steps."""
+    double = _same_dtype(required, optional)
+    w, arrays = required["w"], {**required, **optional}
     for label, array in arrays.items():
         _shape(label, array, w.shape, "the shape of w")
     flat = [_flat(array) for array in arrays.values()]
@@ -528,7 +541,7 @@ def sgd(w, gradient, velocity=None, *, learning_rate, momentum=0.0, nesterov=Fal
     if velocity is None and momentum:
         raise ValueError(f"momentum={momentum} needs a velocity array like w, zero at the start")
     cdef fr_step s = fr_step(learning_rate, momentum, 1.0 if nesterov else 0.0, 0, 0, 0, 1, 1, decay, 0)
-    _update("sgd", {"w": w, "gradient": gradient, "velocity": velocity, "v": None, "step": None}, &s)
+    _update("sgd", {"w": w, "gradient": gradient}, {"velocity": velocity, "v": None, "step": None}, &s)
 
 
 def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.0, floor=0.0, step=None):
@@ -553,7 +566,7 @@ def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon
         raise ValueError(f"t counts updates from 1, got {t}")
     cdef fr_step s = fr_step(learning_rate, 0, 0, beta1, beta2, epsilon, 1 - fr_power(beta1, t),
                              1 - fr_power(beta2, t), decay, floor)
-    _update("adam", {"w": w, "gradient": gradient, "m": m, "v": v, "step": step}, &s)
+    _update("adam", {"w": w, "gradient": gradient, "m": m, "v": v}, {"step": step}, &s)
 
 
 # ---- random numbers -------------------------------------------------------------------------------------------------
@@ -570,8 +583,8 @@ cdef int _noise(str name, real[:, ::1] out, const real[:, ::1] x, double rate, c
     return 0
 
 
-cdef int _dropout(out, x, double rate, seed, step, layer) except -1:
-    double = _same_dtype({"out": out, "x": x})
+cdef int _dropout(out, x, bint mask, double rate, seed, step, layer) except -1:
+    double = _same_dtype({"out": out}, {}) if mask else _same_dtype({"out": out, "x": x}, {})
     _matrix("out", out)
     _shape("x", x, out.shape, "the shape of out")
     if not 0 <= rate < 1:
@@ -597,12 +610,12 @@ def dropout(out, x, rate, *, seed, step=0, layer=0):
     rate : float in [0, 1)
     seed, step, layer : int
     """
-    _dropout(out, x, rate, seed, step, layer)
+    _dropout(out, x, False, rate, seed, step, layer)
 
 
 def dropout_mask(out, rate, *, seed, step=0, layer=0):
     """The mask that `dropout` multiplies by: 0 or the scale, written to out (rows, units)."""
-    _dropout(out, None, rate, seed, step, layer)
+    _dropout(out, None, True, rate, seed, step, layer)
 
 
 def random_words(out, *, seed, stream=0, step=0, first_block=0):
@@ -672,6 +685,8 @@ cdef void _shuffle(int64_t *order, i64 n, const fr_stream *key) noexcept nogil:
 cdef int _gather(real[:, ::1] out, const real[:, ::1] x, const int64_t[::1] rows) except -1:
     cdef fr_gather *kernel = <fr_gather *>kernel_named("gather", "gather", real is double)
     if out.shape[0] and out.shape[1]:
+        if overlap(&out[0, 0], out.shape[0] * out.shape[1], &x[0, 0], x.shape[0] * x.shape[1]):
+            raise ValueError("gather: out overlaps x; pass an array of its own")
         with nogil:
             kernel(&out[0, 0], &x[0, 0], &rows[0], rows.shape[0], x.shape[1])
     return 0
@@ -687,7 +702,7 @@ cdef int _rows(rows, x) except -1:
 
 def gather(out, x, rows):
     """Rows by number: ``out = x[rows]``; out (len(rows), n), x (m, n), rows int64."""
-    double = _same_dtype({"out": out, "x": x})
+    double = _same_dtype({"out": out, "x": x}, {})
     _matrix("x", x)
     _rows(rows, x)
     _shape("out", out, (len(rows), x.shape[1]), f"rows {rows.shape} of x {x.shape}")
@@ -696,6 +711,9 @@ def gather(out, x, rows):
 
 def gather_labels(out, labels, rows):
     """Labels by number: ``out = labels[rows]``; out and labels int32, rows int64."""
+    for name, array in (("out", out), ("labels", labels)):
+        if getattr(array, "dtype", None) != "int32" or array.ndim != 1:
+            raise TypeError(f"{name} must be a contiguous 1-D int32 array, got {type(array).__name__}")
     cdef int32_t[::1] chosen = out
     cdef const int32_t[::1] every = labels
     _rows(rows, labels)

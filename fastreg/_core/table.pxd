@@ -42,7 +42,10 @@ cdef extern from "fastreg.h" nogil:
         FR_CHUNK
         FR_ROW_CHUNK
         FR_FEW_ROWS
-    i64 FR_SCRATCH(i64 rows, i64 inputs, i64 units)
+        FR_STRETCH
+        FR_BLOCK
+    i64 FR_PANEL_SCRATCH(i64 k)
+    i64 FR_WEIGHT_SCRATCH(i64 rows, i64 inputs)
 
     const char **fr_kernel_names
     const char **fr_family_names
@@ -55,7 +58,5 @@ cdef extern from "fpmode.h" nogil:
     u64 fr_enter()
     void fr_leave(u64 mode)
 
-# The table of a dtype (0: float32, 1: float64) at the level chosen at import.
-cdef const fr_table *table_of(bint float64) noexcept nogil
-# A kernel of that table by name and family.
+# A kernel by family and name, of the dtype (0: float32, 1: float64) and the level chosen at import.
 cdef fr_kernel kernel_named(str family, str name, bint float64) except NULL

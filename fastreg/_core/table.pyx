@@ -44,10 +44,6 @@ _INDEX = {name: i for i, name in enumerate(kernels())}
 _FAMILY = kernels()
 
 
-cdef const fr_table *table_of(bint float64) noexcept nogil:
-    return _tables[float64]
-
-
 cdef fr_kernel kernel_named(str family, str name, bint float64) except NULL:
     if _FAMILY.get(name) != family:
         known = [kernel for kernel, its_family in _FAMILY.items() if its_family == family]

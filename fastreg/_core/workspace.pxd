@@ -10,3 +10,4 @@ cdef class Workspace:
     cdef char *scratch
     cdef char *steps  # effective step sizes of one chunk
     cdef i64 rows
+    cdef double work  # floating-point operations since signals were looked at, about
