@@ -27,6 +27,6 @@ def check_name(what, name, names):
     """Return `name` if it is one of `names`; otherwise a ValueError suggests the nearest one."""
     if isinstance(name, str) and name in names:
         return name
-    near = difflib.get_close_matches(name, names, n=1) if isinstance(name, str) else []
+    near = difflib.get_close_matches(name.lower(), names, n=1) if isinstance(name, str) else []
     hint = f"did you mean {near[0]!r}?" if near else "choose from " + ", ".join(map(repr, names))
     raise ValueError(f"unknown {what} {name!r}; {hint}")

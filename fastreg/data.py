@@ -213,7 +213,10 @@ def _from_objects(name, array):
             raise ValueError(f"Complex data not supported: {name} has {value!r} ({_where(place)})")
         if not isinstance(value, Real):
             raise ValueError(f"could not convert {value!r} ({_where(place)}) of {name} to a number")
-        converted[place] = value
+        try:
+            converted[place] = value
+        except OverflowError:
+            raise ValueError(f"{name} has a number too large for float64 ({_where(place)})") from None
     return converted
 
 

@@ -40,6 +40,8 @@ def check_init(init):
     if callable(init):
         return init
     try:
+        if init is None or np.iscomplexobj(init):
+            raise TypeError
         weight = np.array(init, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"init must be a scheme's name, an array or a callable, got {init!r}") from None
@@ -56,8 +58,6 @@ def initial_weight(init, shape, activation, *, seed, layer):
     weight = np.asarray(weight, dtype=np.float64)
     if weight.shape != tuple(shape):
         raise ValueError(f"init of layer {layer} has shape {weight.shape}, its weights have {tuple(shape)}")
-    if not np.isfinite(weight).all():
-        raise ValueError(f"init of layer {layer} contains NaN or infinity")
     return weight
 
 
@@ -69,7 +69,11 @@ def write_initial_weights(buffer, plan, layers, *, seed):
     inits = [layer.init for layer in layers if hasattr(layer, "init")]
     for number, (init, record) in enumerate(zip(inits, dense, strict=True)):
         activation = record["kernel"].decode()
-        views[number][...] = initial_weight(init, views[number].shape, activation, seed=seed, layer=number)
+        weight = initial_weight(init, views[number].shape, activation, seed=seed, layer=number)
+        with np.errstate(over="ignore"):  # found, and said, here
+            views[number][...] = weight
+        if not np.isfinite(views[number]).all():
+            raise ValueError(f"init of layer {number} contains NaN or infinity in {buffer.dtype}")
 
 
 def _symmetric(bound, shape, uniform):

@@ -69,6 +69,7 @@ class Model:
         """Return the plan that trains with `optimizer` (None: inference) on labels or on a matrix."""
         key = optimizer, labels
         if key not in self._plans:
+            self._plans = {k: plan for k, plan in self._plans.items() if k[0] is None}  # one for training is enough
             self._plans[key] = self.spec.plan(n_inputs or self.n_inputs, optimizer, labels)
         return self._plans[key]
 

@@ -6,7 +6,7 @@ from threading import Lock
 import numpy as np
 
 from fastreg.checks import check_name
-from fastreg.data import as_count, as_dataset, as_seed, as_table, as_validation
+from fastreg.data import as_count, as_dataset, as_seed, as_table, as_validation, is_finite
 from fastreg.errors import NotBuiltError
 from fastreg.losses import as_loss
 from fastreg.metrics import as_metrics
@@ -113,6 +113,7 @@ class Network:
         validation=None,
         callbacks=(),
         metrics=(),
+        augment=(),
         shuffle=True,
         sample_weight=None,
         n_threads=None,
@@ -137,6 +138,8 @@ class Network:
         callbacks : list of callables, `callback(run) -> bool | None`
             Called after each epoch; True ends the training. See `fastreg.callbacks`.
         metrics : sequence of "accuracy", "r2", "mae", or callables `f(y_true, prediction) -> float`
+        augment : ()
+            A place kept for what comes: this version has none.
         shuffle : bool
             Whether each epoch has its own order of rows, or all the given one.
         sample_weight : array of shape (n,), optional
@@ -164,7 +167,7 @@ class Network:
         """
         settings = Settings(
             epochs=epochs, batch_size=batch_size, optimizer=Adam() if optimizer is None else optimizer,
-            callbacks=callbacks, metrics=as_metrics(metrics, self._spec.loss), shuffle=shuffle,
+            callbacks=callbacks, metrics=as_metrics(metrics, self._spec.loss), augment=augment, shuffle=shuffle,
             n_threads=n_threads, verbose=verbose,
         )  # fmt: skip
         with self._alone():
@@ -206,7 +209,7 @@ class Network:
         cross_entropy: codes (n,). binary_cross_entropy: 0 or 1, (n,) if y was 1-D, else (n, outputs).
         squared_error: the outputs, (n,) if y was 1-D, else (n, outputs). Codes are int64.
         """
-        return predictions(self.forward(X), self._spec.loss, self._built().flat)
+        return predictions(self._finite_outputs(X), self._spec.loss, self._built().flat)
 
     def predict_proba(self, X):
         """Return probabilities for the rows of X.
@@ -217,7 +220,7 @@ class Network:
         loss = self._spec.loss
         if loss.link == "identity":
             raise ValueError(f"predict_proba is for classification; this network has loss {loss.name!r}")
-        p, model = self.forward(X), self._built()
+        p, model = self._finite_outputs(X), self._built()
         getattr(model.kernels, loss.link)(p, p)
         return np.concatenate([1 - p, p], axis=1) if loss.link == "sigmoid" and model.flat else p
 
@@ -250,6 +253,16 @@ class Network:
             self._model = Model(self._spec, numbers[0], seed=None)
             self._model.weights[...], self._model.flat = numbers[1:]
 
+    def _finite_outputs(self, X):
+        """Return the raw outputs of X, none of them NaN or infinite: a class of such outputs means nothing."""
+        outputs = self.forward(X)
+        if not is_finite(outputs):
+            row = int(np.argmin(np.isfinite(outputs).all(axis=1)))
+            broken = [name for name, values in self.parameters.items() if not np.isfinite(values).all()]
+            why = f"parameter {broken[0]!r} is not" if broken else "scale X, or use dtype='float64'"
+            raise ValueError(f"the outputs of row {row} of X are not finite: {why}")
+        return outputs
+
     def _built(self):
         if self._model is None:
             raise NotBuiltError("this network has no parameters yet: call fit(X, y) or build(n_inputs) first")
@@ -275,7 +288,7 @@ class Network:
     def _alone(self):
         """Hold the lock that lets one thread at a time change this network."""
         if not self._lock.acquire(blocking=False):
-            raise RuntimeError("fit is already running on this object in another thread")
+            raise RuntimeError("fit is already running on this object")
         try:
             yield
         finally:

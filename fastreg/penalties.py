@@ -7,6 +7,8 @@ has yet is one more kernel, and its twin in `fastreg.reference`. Nothing else ch
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,10 +27,16 @@ class Term(NamedTuple):
     """Whether the optimizer sees the gradient; without it the penalty acts through `prox` alone."""
     prox: str | None
     """The kernel that acts on the weights after the optimizer's move."""
+    floor: bool = False
+    """Whether the strength bounds Adam's denominator from below, as the proximal step of a norm with a kink needs."""
 
 
 class Penalty:
-    """What every penalty can do. The protocol is `terms`; the rest follows from it."""
+    """What every penalty can do. The protocol is `terms`; the rest follows from it.
+
+    Value, gradient and proximal step of a weight 0 must be 0: a penalty also runs over the zeros that fill the gaps
+    between parameters.
+    """
 
     def terms(self):
         """Return the penalty as a tuple of `Term`."""
@@ -37,7 +45,7 @@ class Penalty:
     def value(self, w):
         """Return the penalty of `w` (any shape) as a float."""
         w = _floats(w)
-        return sum(_kernel(term.kernel)(w, term.strength) for term in self.terms())
+        return reduce(add, (_kernel(term.kernel)(w, term.strength) for term in self.terms()), 0.0)
 
     def gradient(self, w):
         """Return what the penalty adds to the gradient at `w`: an array of its shape."""
@@ -81,7 +89,7 @@ class L1(Penalty):
         check_name("L1 method", self.method, _L1_PROX)
 
     def terms(self):
-        return (Term("l1", self.strength, self.method != "proximal", _L1_PROX[self.method]),)
+        return (Term("l1", self.strength, self.method != "proximal", _L1_PROX[self.method], self.method == "proximal"),)
 
 
 _L1_PROX = {"proximal": "soft_threshold", "subgradient": None, "clip": "hard_threshold"}
@@ -128,6 +136,9 @@ def _sum(penalties):
     parts: dict[Any, Any] = {}  # by kind: the penalty without its strength
     for penalty in penalties:
         for part in penalty.parts if isinstance(penalty, Sum) else (penalty,):
+            if not hasattr(part, "strength"):  # nothing to add up
+                parts[part] = part
+                continue
             kind = replace(part, strength=0.0)
             strength = part.strength + (parts[kind].strength if kind in parts else 0.0)
             parts[kind] = replace(part, strength=strength)

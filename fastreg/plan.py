@@ -150,7 +150,7 @@ def _check_layers(layers):
 
 def _check_dtype(dtype):
     try:
-        known = np.dtype(dtype) in (np.float32, np.float64)
+        known = dtype is not None and np.dtype(dtype) in (np.float32, np.float64)
     except TypeError:
         known = False
     if not known:
@@ -164,6 +164,8 @@ def _without_link(layers, loss):
     activation = getattr(last, "activation", last)  # part of a Dense, or a layer of its own
     if isinstance(activation, Activation) and remaining_activation(loss, activation.name) == "identity":
         layers = before if last is activation else [*before, replace(last, activation="identity")]
+        if last is activation and activation.name == "identity":
+            return _without_link(layers, loss)  # it hides what stands before it
     if isinstance(layers[-1], Dropout):
         raise ValueError(f"{layers[-1]!r} stands last: dropped outputs cannot be fitted; end with a Dense")
     return layers
@@ -228,7 +230,7 @@ def _range_update(terms, decay, optimizer, span, scalars):
     ]
     if optimizer is None:
         return operations
-    floor = [s for term, s in zip(terms, strengths, strict=True) if term.prox == "soft_threshold"]
+    floor = [s for term, s in zip(terms, strengths, strict=True) if term.floor]
     operations.append(
         op("update", kernel=optimizer.kernel, strength=floor[0] if floor else NONE,
            decay=put(decay, scalars) if decay else NONE, **span)

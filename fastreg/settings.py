@@ -18,6 +18,7 @@ class Settings:
     optimizer: Any
     callbacks: tuple = ()
     metrics: dict
+    augment: tuple = ()
     shuffle: bool
     n_threads: int | None
     verbose: int
@@ -26,7 +27,9 @@ class Settings:
         as_count("epochs", self.epochs)
         if not (isinstance(self.batch_size, str) and self.batch_size == "auto"):
             as_count("batch_size", self.batch_size)
-        if isinstance(self.optimizer, type) or not hasattr(self.optimizer, "learning_rate"):
+        if len(self.augment):
+            raise ValueError(f"augment must be (): this version has no augmentations, got {self.augment!r}")
+        if isinstance(self.optimizer, type) or not hasattr(self.optimizer, "kernel"):
             raise ValueError(f"optimizer must be such as SGD(0.01) or Adam(), got {self.optimizer!r}")
         self._check_callbacks()
         if not isinstance(self.shuffle, bool | np.bool_):

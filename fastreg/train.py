@@ -2,8 +2,9 @@
 
 a) The engine gets as many epochs at once as nobody wants to look between: one where there are callbacks,
    metrics or validation sets, otherwise up to `_ROWS_PER_CALL` rows' worth.
-b) A `Run` owns one copy of the weights: those that count if training ends badly. Until a callback claims it
-   with `keep()`, it follows the lowest training objective.
+b) A `Run` owns a copy of the weights that count if training ends badly. Until a callback claims it with `keep()`, it
+   follows the lowest training objective: that of an epoch is measured before its updates, so it belongs to the
+   weights with which the epoch began, which a second copy holds.
 c) Several epochs at once that diverge are trained again one by one from where they began, so that the weights
    of the best epoch pass by and are kept. A large network, whose copy would cost memory, gets one at a time.
 """
@@ -59,6 +60,7 @@ class Run:
         self._batch_size = settings.rows_per_batch(n_rows)
         self._steps_per_epoch = -(-n_rows // self._batch_size)
         self._kept, self._kept_epoch, self._claimed = self.weights.copy(), None, False
+        self._before = self.weights.copy()
         self._lowest, self._last_loss = np.inf, None
         self._watchers: list = []
         self._start((*settings.callbacks, Progress()) if settings.verbose else settings.callbacks)
@@ -75,8 +77,8 @@ class Run:
 
     def keep(self):
         """Make the present weights those that the network has when training ends, whatever ends it."""
-        self._keep()
-        self._claimed = True
+        np.copyto(self._kept, self.weights)
+        self._kept_epoch, self._claimed = self.epoch, True
 
     def cancel(self):
         """End training before its next batch. Any thread may call this."""
@@ -106,18 +108,18 @@ class Run:
     def _advance(self, count):
         """Train `count` epochs in one call, record them, and ask the callbacks."""
         order, bounds = self._rows(count)
-        before = (self.weights.copy(), self.state.copy()) if count > 1 else None
-        if self.history.ended == "cancelled":  # meanwhile: the engine would not know
-            return
+        np.copyto(self._before, self.weights)
+        state = self.state.copy() if count > 1 else None
+        first = self.epoch + 1
         results, status, seconds = self._train_epochs(order, bounds)
-        if status == "diverged" and before:
-            self.weights[...] = before[0]
-            self.state.become(before[1])
+        if status == "diverged" and state:
+            np.copyto(self.weights, self._before)
+            self.state.become(state)
             self._epochs_per_call = 1
             return
         if len(results):
             self.history.extend(self._figures(results, seconds))
-            self._keep_lowest()
+            self._keep_lowest(first)
             answers = [watcher(self) for watcher in self._watchers]  # each sees every epoch
             if any(answers) and self.history.ended == "finished":
                 self.history.ended = "stopped"
@@ -184,15 +186,12 @@ class Run:
                 self._last_loss = float(loss / mass)
                 return
 
-    def _keep_lowest(self):
-        objective = self.history["objective"][-1]
-        if not self._claimed and objective < self._lowest and is_finite(self.weights):
-            self._lowest = objective
-            self._keep()
-
-    def _keep(self):
-        np.copyto(self._kept, self.weights)
-        self._kept_epoch = self.epoch
+    def _keep_lowest(self, first):
+        """Keep the weights with which epoch `first` began, if its objective is the lowest so far."""
+        objective = self.history["objective"][first]
+        if not self._claimed and objective < self._lowest:
+            self._lowest, self._kept_epoch = objective, first - 1 if first else None
+            self._kept, self._before = self._before, self._kept
 
     def _restore(self):
         np.copyto(self.weights, self._kept)

@@ -43,7 +43,7 @@ cdef bint _same_dtype(dict required, dict optional) except -1:
         if first is None:
             first, double = name, is_double
         elif is_double != double:
-            raise TypeError(f"{name} is {array.dtype} but {first} is {required[first].dtype}; all arrays need one dtype")
+            raise TypeError(f"{name} is {array.dtype}, {first} is {required[first].dtype}; all need one dtype")
     return double
 
 

@@ -9,7 +9,9 @@ c) Numbers that overflow are no warnings here: a loss that is not finite ends th
 import signal
 import threading
 from contextlib import contextmanager
+from functools import reduce
 from math import isfinite
+from operator import add
 
 import numpy as np
 
@@ -50,7 +52,7 @@ class Engine:
 
     def penalty(self, gradient=None):
         """Return the sum of the penalties; add their gradients to the flat `gradient` where given."""
-        return sum((penalty() for penalty in bind_penalties(self.plan, self.params, gradient)), 0.0)
+        return added(bind_penalties(self.plan, self.params, gradient))
 
     def gradient(self, gradient, x, targets, weights=None, *, seed=0, step=0):
         """Return one batch's mean data loss in training mode; its gradient overwrites `gradient`."""
@@ -82,13 +84,14 @@ class Engine:
         seed, step : int
             Keys of the random numbers; step s of the run counts as step + s.
         """
-        self._cancelled, self.steps_done = False, 0
+        self.steps_done = 0
         data, sizes = (x, targets, weights), np.diff(bounds).tolist()
         training = _Training(self.plan, self.params, data, sizes, state, seed, step)
         bounds = np.asarray(bounds).tolist()
         with _interrupts_between_steps() as let_through, _quiet():
             for s, rate in enumerate(np.asarray(rates).tolist()):
                 if self._cancelled:
+                    self._cancelled = False
                     return "cancelled"
                 results[s] = training.step(order[bounds[s] : bounds[s + 1]], rate, step + s)
                 if not isfinite(results[s, 0]):
@@ -98,7 +101,7 @@ class Engine:
         return "done"
 
     def cancel(self):
-        """Stop a run before its next batch; may be called from any thread."""
+        """Ask the run in progress, or the next one, to stop before its next batch. Any thread may call this."""
         self._cancelled = True
 
     def _inference(self, x):
@@ -133,7 +136,7 @@ class _Training:
         if not isfinite(loss):
             return loss, weight, 0.0
         batch.backward()
-        return loss, weight, self._update(rate) if weight else sum(penalty() for penalty in self._penalties)
+        return loss, weight, self._update(rate) if weight else added(self._penalties)
 
 
 class _Batch:
@@ -167,8 +170,13 @@ def _inverse(weight):
     return 1 / weight if weight else 0.0
 
 
+def added(penalties):
+    """Sum of penalties in their order (the built-in sum compensates from Python 3.12 on)."""
+    return reduce(add, (penalty() for penalty in penalties), 0.0)
+
+
 def _quiet():
-    return np.errstate(over="ignore", invalid="ignore")
+    return np.errstate(all="ignore")  # whatever the caller has set
 
 
 @contextmanager
