@@ -7,6 +7,7 @@ reach them through its table. FASTREG_DEBUG=1 turns Cython's checks on; CFLAGS a
 import os
 import platform
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,7 +34,8 @@ DIRECTIVES = {
 def levels(compiler):
     """Instruction levels for this machine's family, lowest first, with the flags that switch them on."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    if compiler == "msvc" or not x86:
+    fat = "universal2" in sysconfig.get_platform() or len(os.environ.get("ARCHFLAGS", "").split("-arch")) > 2
+    if compiler == "msvc" or not x86 or fat:
         return {"baseline": []}
     avx2 = ["-mavx2", "-mfma"]
     avx512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"]
@@ -59,7 +61,8 @@ class BuildExt(build_ext):
 
     def kernel_objects(self, kind):
         """Compile level.c for each level and dtype and dispatch.c once; return the objects."""
-        jobs = [("src_c/dispatch.c", "dispatch", [], [])]
+        several = [("FR_X86_LEVELS", "1")] if len(levels(kind)) > 1 else []
+        jobs = [("src_c/dispatch.c", "dispatch", several, [])]
         for level, flags in levels(kind).items():
             for dtype, macros in {"f32": [], "f64": [("FR_F64", "1")]}.items():
                 jobs.append(("src_c/level.c", f"{level}_{dtype}", [("FR_LEVEL", level), *macros], flags))

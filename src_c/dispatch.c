@@ -15,7 +15,7 @@ const char *const fr_family_names[FR_KERNELS] = {
 
 extern const fr_table fr_table_baseline_f32, fr_table_baseline_f64;
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef FR_X86_LEVELS /* the build says that it compiles them */
 #include <cpuid.h>
 extern const fr_table fr_table_avx2_f32, fr_table_avx2_f64, fr_table_avx512_f32, fr_table_avx512_f64;
 
@@ -52,7 +52,7 @@ static const struct {
     int (*runs)(void);
 } levels[] = {
     {"baseline", &fr_table_baseline_f32, &fr_table_baseline_f64, always},
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef FR_X86_LEVELS /* the build says that it compiles them */
     {"avx2", &fr_table_avx2_f32, &fr_table_avx2_f64, has_avx2},
     {"avx512", &fr_table_avx512_f32, &fr_table_avx512_f64, has_avx512},
 #endif

@@ -5,9 +5,11 @@ batches down to one row and a ragged last one. After 200 steps the two must stil
 """
 
 import _thread
+import signal
 import threading
 import time
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 import fastreg as fr
 from fastreg import reference
 from fastreg._core.engine import Engine
+from fastreg.layers import Dense
 from fastreg.layout import aligned_zeros
 from fastreg.plan import lower
 from fastreg.state import State
@@ -472,3 +475,33 @@ def test_a_run_of_no_steps_is_done(kind):
     assert run.status == "done"
     assert engine.steps_done == 0
     assert run.params.tobytes() == problem.start.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX interval timers")
+@pytest.mark.parametrize("what", ["forward", "evaluate", "gradient"])
+def test_an_interrupt_is_answered_inside_one_long_call(what):
+    rows, inputs = 30_000, 600
+    plan = lower([Dense(600, "relu"), Dense(3)], "squared_error", inputs, "float32")
+    engine = Engine(plan, aligned_zeros(plan.layout.size, "float32"))
+    x, targets = np.zeros((rows, inputs), np.float32), np.zeros((rows, 3), np.float32)
+    out, gradient = np.full((rows, 3), np.nan, np.float32), np.full(plan.layout.size, np.nan, np.float32)
+    calls = {
+        "forward": lambda: engine.forward(out, x),
+        "evaluate": lambda: engine.evaluate(x, targets),
+        "gradient": lambda: engine.gradient(gradient, x, targets),
+    }
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        calls[what]()  # uninterrupted, for the time it takes
+        began = perf_counter()
+        calls[what]()
+        whole = perf_counter() - began
+        out[...], gradient[...] = np.nan, np.nan
+        signal.setitimer(signal.ITIMER_REAL, whole / 10)
+        with pytest.raises(KeyboardInterrupt):
+            calls[what]()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert what != "forward" or np.isnan(out[-1]).all()  # the last rows were never reached
+    assert what != "gradient" or np.isnan(gradient).all()  # nothing was handed out

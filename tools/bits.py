@@ -119,7 +119,11 @@ def flags_of_setup(machine):
     """(flags of every C file, {level: its flags}), from two functions of setup.py: to import it is to build."""
     tree = ast.parse(SETUP.read_text(encoding="utf-8"))
     tree.body = [node for node in tree.body if getattr(node, "name", None) in ("common_flags", "levels")]
-    names = {"platform": SimpleNamespace(machine=lambda: machine)}
+    names = {
+        "platform": SimpleNamespace(machine=lambda: machine),
+        "sysconfig": SimpleNamespace(get_platform=lambda: ""),
+        "os": SimpleNamespace(environ={}),
+    }
     exec(compile(tree, str(SETUP), "exec"), names)
     return names["common_flags"]("unix"), names["levels"]("unix")
 
@@ -129,7 +133,7 @@ def jobs(toolchain):
     common, levels = flags_of_setup(toolchain.machine)
     common = [*common, *WARNINGS, f"-I{KERNELS}", *["-DFR_SCALAR"] * toolchain.plain]
     yield "bits", PROGRAM, common
-    yield "dispatch", KERNELS / "dispatch.c", common
+    yield "dispatch", KERNELS / "dispatch.c", [*common, *["-DFR_X86_LEVELS=1"] * (len(levels) > 1)]
     for level, flags in levels.items():
         for dtype, macros in {"f32": [], "f64": ["-DFR_F64"]}.items():
             yield f"{level}_{dtype}", KERNELS / "level.c", [*common, f"-DFR_LEVEL={level}", *macros, *flags]
