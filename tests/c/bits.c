@@ -136,7 +136,12 @@ static const i64 lengths[] = {1, 7, 8, 9, 15, 16, 17, 33, 100, 3001};
 static const i64 widths[] = {1, 2, 10, 15, 16, 17, 37, 1000};
 
 /* Exactly what a layer's products may use, poisoned. */
-static void *scratch_for(i64 rows, i64 inputs, i64 units) { return constant(FR_SCRATCH(rows, inputs, units), NAN); }
+static void *scratch_for(i64 rows, i64 inputs, i64 units)
+{
+    const i64 longest = inputs > units ? inputs : units;
+    const i64 panel = FR_PANEL_SCRATCH(rows > longest ? rows : longest), weight = FR_WEIGHT_SCRATCH(rows, inputs);
+    return constant(panel > weight ? panel : weight, NAN);
+}
 
 static void probe_product(fr_kernel f, int id)
 {
