@@ -4,20 +4,18 @@ CC ?= cc
 PY = .venv/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check --quiet
 SOURCES = setup.py pyproject.toml $(wildcard src_c/*.[ch] fastreg/_core/*.pyx fastreg/_core/*.pxd)
-# One BLAS thread for NumPy, and the instruction set that it chooses by itself.
-BENCH = env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 # The packages of one extra of pyproject.toml, one a line.
 EXTRA = $(PY) -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 	print(*p['optional-dependencies'][sys.argv[1]], sep='\n')"
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo test bench lint docs asan clean
+.PHONY: help prerequisites demo test bench lint lint-python lint-cython lint-c lint-types docs asan clean
 
 help:
 	@echo "make demo    train a regularized network on handwritten digits, compiled and in NumPy"
 	@echo "make test    build in an own virtual environment and run the whole suite"
-	@echo "make bench   the six workloads against a hand-written NumPy loop, then the benchmark suites"
-	@echo "make lint    ruff, cython-lint, clang-format, mypy"
+	@echo "make bench   the six workloads against a hand-written NumPy loop: table, JSON, picture; then each kernel"
+	@echo "make lint    ruff, cython-lint, clang-format, mypy, and the stubs against what is compiled"
 	@echo "make docs    the reference pages in build/docs"
 	@echo "make asan    the suite under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make clean   remove what was built, and the virtual environment"
@@ -28,18 +26,30 @@ demo: .venv/.installed
 test: .venv/.installed
 	$(PY) -m pytest
 
+# The report chooses its own BLAS settings, and so does the suite.
 bench: .venv/.installed
-	$(BENCH) $(PY) bench/compare.py
-	mkdir -p build
-	$(BENCH) $(PY) -m pytest bench --benchmark-json=build/benchmarks.json
+	$(PY) bench/report.py
+	$(PY) -m pytest bench --benchmark-json=build/benchmarks.json \
+		--benchmark-columns=min,median,iqr,rounds --benchmark-sort=name
 
-# cython-lint calls pycodestyle by name, and finds its settings from an absolute path.
-lint: .venv/.linters
+# The hooks of .pre-commit-config.yaml run these four one by one.
+lint: lint-python lint-cython lint-c lint-types
+
+lint-python: .venv/.linters
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+# cython-lint calls pycodestyle by name, and finds its settings from an absolute path.
+lint-cython: .venv/.linters
 	PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint $(CURDIR)/fastreg
+
+lint-c: .venv/.linters
 	.venv/bin/clang-format --dry-run -Werror src_c/*.[ch]
+
+lint-types: .venv/.linters
 	$(PY) -m mypy
+	$(PY) -m mypy.stubtest --concise --mypy-config-file pyproject.toml \
+		--allowlist tools/stubtest_allowlist.txt fastreg
 
 docs: .venv/.installed
 	mkdir -p build/docs

@@ -1,20 +1,20 @@
-"""fastreg against the hand-written NumPy loop on the six workloads: `python bench/compare.py`.
+"""The trainers of a benchmark, the proof that they train the same network, and their times, taken in turns.
 
-First the proof that both train the same network: the same start weights and batches, no dropout, and equal
-weights after five steps. Then the timing: each trainer in a process of its own with one thread, all of them
-in turn, the least of the repeats of each, and its ratio to NumPy's. A timed run is one call with all epochs.
+First the proof: the same start weights and batches, no dropout, and equal weights after five steps. Then the
+timing: each trainer in a process of its own with one thread, all of them in turn; a timed run is one call with all
+epochs. What becomes of the times is in report.py.
 """
 
-import argparse
 import os
-import platform
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
+from functools import cache
 
 BASELINE = "numpy"
+TRAINERS = (BASELINE, "reference", "compiled")
+TOLERANCE = 1e-4  # of weights after five steps, relative to the largest; float32
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 FORCED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # would keep OpenBLAS from its best for this CPU
 
@@ -57,6 +57,7 @@ def trainer(name, workload, X, y, *, shuffle=True):
     return train_fastreg(workload, X, y, shuffle=shuffle, engine=name)
 
 
+@cache
 def difference_after_five_steps(workload, engine):
     """Largest difference of a parameter between fastreg and NumPy, relative to the largest parameter."""
     import numpy as np
@@ -91,8 +92,9 @@ def serve(name):
 
 
 def start_server(name):
-    command = [sys.executable, __file__, "--serve", name]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    """That process. BLAS reads its variables when it is loaded, so they are set before NumPy."""
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, __file__, name], env=fair_environment(), **pipe)
 
 
 def ask(server, workload_name):
@@ -119,65 +121,5 @@ def measure(names, workload_names, repeats):
     return times
 
 
-def print_table(times, engines):
-    """One line per workload; a spread is by how much the slowest repeat exceeds the fastest."""
-    titles = "".join(f"{engine:>14}{'spread':>8}{'ratio':>8}" for engine in engines)
-    print(f"{'us/step':10}{BASELINE:>12}{'spread':>8}{titles}")
-    for workload_name, runs in times.items():
-        best = {name: min(values) for name, values in runs.items()}
-        spread = {name: f"{max(values) / best[name] - 1:.0%}" for name, values in runs.items()}
-        line = f"{workload_name:10}{best[BASELINE]:12.2f}{spread[BASELINE]:>8}"
-        for engine in engines:
-            line += f"{best[engine]:14.2f}{spread[engine]:>8}{best[BASELINE] / best[engine]:8.2f}"
-        print(line)
-
-
-def print_environment():
-    """What the figures depend on."""
-    import numpy as np
-
-    import fastreg
-
-    cpuinfo = Path("/proc/cpuinfo")
-    models = [ln for ln in cpuinfo.read_text().splitlines() if "model name" in ln] if cpuinfo.exists() else []
-    cpu = models[0].split(":")[1].strip() if models else platform.processor()
-    print(f"{cpu}, {os.cpu_count()} CPUs; Python {platform.python_version()}; one thread")
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        pools = [np.show_config(mode="dicts")["Build Dependencies"]["blas"]]
-    else:
-        pools = threadpool_info()
-    for pool in pools:
-        known = [str(pool[key]) for key in ("name", "internal_api", "version", "architecture") if key in pool]
-        print(f"NumPy {np.__version__} with", *known)
-    fastreg.show_config()
-
-
-def main():
-    from workloads import WORKLOADS
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="NAME")
-    parser.add_argument("--engines", nargs="+", choices=("compiled", "reference"), default=["compiled"])
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
-    print_environment()
-    print("weights after 5 steps, largest difference from NumPy's relative to the largest weight:")
-    for engine in arguments.engines:
-        for name in arguments.workloads:
-            difference = difference_after_five_steps(WORKLOADS[name], engine)
-            print(f"  {engine} {name} {difference:.1e}", flush=True)
-            if not difference <= 1e-4:
-                raise SystemExit("not the same training: nothing is timed")
-    times = measure([BASELINE, *arguments.engines], arguments.workloads, arguments.repeats)
-    print_table(times, arguments.engines)
-
-
 if __name__ == "__main__":
-    if os.environ != fair_environment():  # BLAS reads its variables when it is loaded, so before NumPy
-        os.execve(sys.executable, [sys.executable, *sys.argv], fair_environment())
-    if sys.argv[1:2] == ["--serve"]:
-        serve(sys.argv[2])
-    else:
-        main()
+    serve(sys.argv[1])

@@ -313,14 +313,13 @@ def test_door_and_twin_have_one_signature(name):
     door, twin = getattr(kernels, name), getattr(reference, name)
     assert inspect.signature(door) == inspect.signature(twin)
     assert door.__doc__.strip()
-    assert name in kernels.__all__
-    assert name in reference.__all__
 
 
 def test_every_family_has_cases_and_every_door_a_kernel():
     assert set(KERNELS.values()) == set(FAMILIES)
     composed = {"dropout_mask", "shuffle", "dense_forward", "dense_backward"}
-    assert set(kernels.__all__) == set(KERNELS) | composed
+    doors = {name for name in vars(kernels) if not name.startswith("_")}
+    assert doors == set(KERNELS) | composed
 
 
 # ---- against the twins

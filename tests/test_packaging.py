@@ -59,7 +59,11 @@ def test_numpy_is_the_only_requirement(installed):
 
 
 def test_types_are_shipped():
-    assert (Path(fastreg.__file__).parent / "py.typed").exists()
+    package = Path(fastreg.__file__).parent
+    assert (package / "py.typed").exists()
+    compiled = {path.name.split(".")[0] for suffix in ("so", "pyd") for path in package.glob(f"_core/*.{suffix}")}
+    assert compiled
+    assert compiled == {path.stem for path in package.glob("_core/*.pyi")}
 
 
 def test_every_public_name_exists():

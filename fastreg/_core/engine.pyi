@@ -1,38 +1,39 @@
-from typing import Any
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32] | NDArray[np.float64]
-Targets = Floats | NDArray[np.int32]
+_Floats = NDArray[np.float32] | NDArray[np.float64]
+_Targets = _Floats | NDArray[np.int32]
 
+@final
 class Engine:
-    def __init__(self, plan: Any, params: Floats) -> None: ...
+    def __new__(cls, plan: Any, params: _Floats) -> Self: ...
     @property
     def plan(self) -> Any: ...
     @property
-    def params(self) -> Floats: ...
+    def params(self) -> _Floats: ...
     @property
     def steps_done(self) -> int: ...
-    def forward(self, out: Floats, x: Floats) -> None: ...
-    def evaluate(self, x: Floats, targets: Targets, weights: Floats | None = None) -> tuple[float, float]: ...
+    def forward(self, out: _Floats, x: _Floats) -> None: ...
+    def evaluate(self, x: _Floats, targets: _Targets, weights: _Floats | None = None) -> tuple[float, float]: ...
     def gradient(
         self,
-        gradient: Floats,
-        x: Floats,
-        targets: Targets,
-        weights: Floats | None = None,
+        gradient: _Floats,
+        x: _Floats,
+        targets: _Targets,
+        weights: _Floats | None = None,
         *,
         seed: int = 0,
         step: int = 0,
     ) -> float: ...
-    def penalty(self, gradient: Floats | None = None) -> float: ...
+    def penalty(self, gradient: _Floats | None = None) -> float: ...
     def cancel(self) -> None: ...
     def run(
         self,
-        x: Floats,
-        targets: Targets,
-        weights: Floats | None,
+        x: _Floats,
+        targets: _Targets,
+        weights: _Floats | None,
         order: NDArray[np.int64],
         bounds: NDArray[np.int64],
         rates: NDArray[np.float64],

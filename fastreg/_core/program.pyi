@@ -1,4 +1,5 @@
-from typing import Any
+from typing import Any, Self, final
 
+@final
 class Program:
-    def __init__(self, plan: Any) -> None: ...
+    def __new__(cls, plan: Any) -> Self: ...

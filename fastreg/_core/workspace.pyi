@@ -1,4 +1,7 @@
+from typing import Self, final
+
+@final
 class Workspace:
-    def __init__(
-        self, widths: tuple[int, ...], rows: int, itemsize: int, n_params: int, n_outputs: int, scratch: int
-    ) -> None: ...
+    def __new__(
+        cls, widths: tuple[int, ...], rows: int, itemsize: int, n_params: int, n_outputs: int, scratch: int
+    ) -> Self: ...

@@ -1,5 +1,6 @@
 """The memory of a run: taken in one piece before the GIL is released, so that nothing can fail after that."""
 
+cimport cython
 from libc.stdlib cimport calloc, free
 
 from fastreg._core.table cimport FR_CHUNK, i64
@@ -11,6 +12,7 @@ cdef inline i64 aligned(i64 size) noexcept nogil:
     return (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
+@cython.final
 cdef class Workspace:
     """One block of memory: the slots for `rows` rows, and for training the batch, the gradient and scratch."""
 
