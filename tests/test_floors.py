@@ -13,7 +13,7 @@ PACKAGE = Path(fastreg.__file__).parent
 FLOORS = {
     0: "ops checks errors",
     1: "_core kernels reference config",
-    2: "layers penalties losses optimizers callbacks history data targets metrics initial settings",
+    2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional",
     3: "layout builder plan inference summary",
     4: "model state train progress",
     5: "network",
