@@ -14,7 +14,7 @@ EXTRA = $(PY) -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', '
 .PHONY: help prerequisites demo test bench lint docs asan clean
 
 help:
-	@echo "make demo    train a regularized network on handwritten digits, compiled and in NumPy"
+	@echo "make demo    no regularization against L2, L1, dropout and all three, compiled and in NumPy"
 	@echo "make test    build in an own virtual environment and run the whole suite"
 	@echo "make bench   the six workloads against a hand-written NumPy loop, then the benchmark suites"
 	@echo "make lint    ruff, cython-lint, clang-format, mypy"
@@ -23,7 +23,8 @@ help:
 	@echo "make clean   remove what was built, and the virtual environment"
 
 demo: .venv/.installed
-	$(PY) -m fastreg demo
+	mkdir -p build
+	$(PY) -m fastreg demo --picture build/demo.png
 
 test: .venv/.installed
 	$(PY) -m pytest
