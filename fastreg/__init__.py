@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
     raise ImportError("fastreg's compiled core is missing; build it with: pip install -e .") from error
 
 if TYPE_CHECKING:
-    from fastreg import functional, kernels, reference
+    from fastreg import functional, kernels, plot, reference
     from fastreg.callbacks import EarlyStopping
     from fastreg.config import show_config
     from fastreg.errors import DivergenceError, NotBuiltError
@@ -66,6 +66,7 @@ __all__ = [
     "SquaredError",
     "functional",
     "kernels",
+    "plot",
     "reference",
     "show_config",
 ]
@@ -74,7 +75,7 @@ __all__ = [
 def __getattr__(name):
     if name in _HOME:
         value = getattr(importlib.import_module(f"fastreg.{_HOME[name]}"), name)
-    elif name in ("functional", "kernels", "reference"):
+    elif name in ("functional", "kernels", "plot", "reference"):
         value = importlib.import_module(f"fastreg.{name}")
     else:
         raise AttributeError(f"module 'fastreg' has no attribute {name!r}")

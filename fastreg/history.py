@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from fastreg.data import as_count
+
 
 class History(Mapping):
     """What a call of `fit` measured, as a mapping of names to lists. Epochs are indices into them, from 0.
@@ -20,6 +22,9 @@ class History(Mapping):
     best_epoch : int or None
         The epoch whose weights the network got where a callback kept the best, as `EarlyStopping` does;
         otherwise that of the lowest val_loss, or without validation of the lowest objective.
+    gap : list of float, or None
+        val_loss minus loss of each epoch; None without a validation set called "val". The training loss was
+        measured before the updates of its epoch and with units dropped, so that the gap may begin below 0.
     generalization_gap : float or None
         Validation minus training data loss, both measured by `evaluate` at the returned weights; None without
         a validation set called "val".
@@ -56,17 +61,38 @@ class History(Mapping):
             return self.kept_epoch
         return _lowest(self["val_loss" if "val_loss" in self else "objective"])
 
+    @property
+    def gap(self):
+        if "val_loss" not in self:
+            return None
+        return [val - train for val, train in zip(self["val_loss"], self["loss"], strict=True)]
+
     def overfit_epoch(self, patience=5):
-        """Return the epoch from which on the network overfits, or None.
+        """Return the epoch after which the network overfits, or None.
 
         It is the one of the lowest val_loss, if at least `patience` epochs follow, all of them worse, while
         the training loss is lower at the end than there.
         """
+        as_count("patience", patience)
         best = _lowest(self.get("val_loss", ()))
         if best is None or self.n_epochs - 1 - best < patience:
             return None
         worse = all(value > self["val_loss"][best] for value in self["val_loss"][best + 1 :])
         return best if worse and self["loss"][-1] < self["loss"][best] else None
+
+    def to_frame(self):
+        """Return the columns as a pandas DataFrame whose index "epoch" counts from 0.
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("History.to_frame() needs pandas; install it with: pip install pandas") from error
+        return pd.DataFrame(self._columns, index=pd.RangeIndex(self.n_epochs, name="epoch"))
 
     def extend(self, figures):
         """Append the epochs in `figures`, a mapping of names to equally long lists."""

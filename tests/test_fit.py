@@ -129,30 +129,6 @@ def test_two_columns_of_one_name(engine, table):
         classifier(engine).fit(*table, validation=table, metrics=[val_loss])
 
 
-@pytest.mark.parametrize(
-    ("val", "train", "patience", "expected"),
-    [
-        ([3, 2, 1, 2, 3, 4], [5, 4, 3, 2, 1, 0], 3, 2),
-        ([3, 2, 1, 2, 3, 4], [5, 4, 3, 2, 1, 0], 4, None),  # too few epochs behind the lowest
-        ([3, 2, 1, 2, 1, 4], [5, 4, 3, 2, 1, 0], 3, None),  # one of them is as good
-        ([3, 2, 1, 2, 3, 4], [5, 4, 3, 2, 1, 3], 3, None),  # training did not go on
-        ([float("nan")] * 6, [5, 4, 3, 2, 1, 3], 3, None),
-    ],
-)
-def test_overfit_epoch(val, train, patience, expected):
-    history = fr.History(["loss", "val_loss"])
-    history.extend({"loss": train, "val_loss": val})
-    assert history.overfit_epoch(patience) == expected
-
-
-def test_best_epoch_of_a_history():
-    history = fr.History(["objective", "loss"])
-    assert history.best_epoch is None
-    history.extend({"objective": [float("nan"), 2, 1, 1], "loss": [4, 3, 2, 1]})
-    assert history.best_epoch == 2
-    assert history.overfit_epoch() is None
-
-
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_it_learns(engine, table, optimizer):
     net = classifier(engine, dtype="float32")

@@ -17,7 +17,8 @@ FLOORS = {
     3: "layout builder plan inference summary",
     4: "model state train progress",
     5: "network",
-    7: "__init__ __main__",
+    6: "plot",
+    7: "__init__ __main__ demo",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 HEAVY = {"matplotlib", "pandas", "scipy", "sklearn"}
