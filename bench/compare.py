@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from functools import cache
 
+LEAST_SECONDS = 0.05
 BASELINE = "numpy"
 TRAINERS = (BASELINE, "reference", "compiled")
 TOLERANCE = 1e-4  # of weights after five steps, relative to the largest; float32
@@ -76,19 +77,28 @@ def difference_after_five_steps(workload, engine):
 
 
 def serve(name):
-    """A trainer's own process: reads workload names, writes the microseconds per step of one run of each."""
+    """A trainer's own process: reads workload names, writes the microseconds per step of a measurement of each.
+
+    A measurement is as many whole runs, each of a new network made beforehand, as fill `LEAST_SECONDS`: one of a
+    millisecond would time the processor's way out of its sleep.
+    """
     from workloads import WORKLOADS, make_data
 
-    data = {}
+    data, runs = {}, 1
     for line in sys.stdin:
         workload = WORKLOADS[line.strip()]
         if workload.name not in data:
             data = {workload.name: make_data(workload)}
-            trainer(name, workload, *data[workload.name])[0]()  # warm-up
-        train, _ = trainer(name, workload, *data[workload.name])
-        start = time.perf_counter()
+            runs = 1 + int(LEAST_SECONDS / seconds_of([trainer(name, workload, *data[workload.name])[0]]))  # warm-up
+        trains = [trainer(name, workload, *data[workload.name])[0] for _ in range(runs)]
+        print(seconds_of(trains) / runs / workload.steps * 1e6, flush=True)
+
+
+def seconds_of(trains):
+    start = time.perf_counter()
+    for train in trains:
         train()
-        print((time.perf_counter() - start) / workload.steps * 1e6, flush=True)
+    return time.perf_counter() - start
 
 
 def start_server(name):

@@ -5,13 +5,13 @@ time. Arrays are C-contiguous, all float32 or all float64; inputs may be read-on
 said with its name (TypeError for what is no such array, ValueError for shapes and numbers).
 """
 
-import numpy as np
+from numpy import dtype as _dtype
 
 from libc.stdlib cimport free, malloc
 
 from fastreg._core.table cimport *
 
-_F32, _F64 = np.dtype("float32"), np.dtype("float64")
+_F32, _F64 = _dtype("float32"), _dtype("float64")
 
 ctypedef fused real:
     float
