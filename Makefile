@@ -9,7 +9,7 @@ EXTRA = $(PY) -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', '
 	print(*p['optional-dependencies'][sys.argv[1]], sep='\n')"
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo test bench lint lint-python lint-cython lint-c lint-types docs asan clean
+.PHONY: help prerequisites demo test bench lint lint-python lint-cython lint-c lint-types bits docs asan clean
 
 help:
 	@echo "make demo    no regularization against L2, L1, dropout and all three, compiled and in NumPy"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench   the six workloads against a hand-written NumPy loop: table, JSON, picture; then each kernel"
 	@echo "make lint    ruff, cython-lint, clang-format, mypy, and the stubs against what is compiled"
 	@echo "make docs    the reference pages in build/docs"
+	@echo "make bits    the same weights from every compiler, level and machine found here, bit for bit"
 	@echo "make asan    the suite under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make clean   remove what was built, and the virtual environment"
 
@@ -51,6 +52,10 @@ lint-types: .venv/.linters
 	$(PY) -m mypy
 	$(PY) -m mypy.stubtest --concise --mypy-config-file pyproject.toml \
 		--allowlist tools/stubtest_allowlist.txt fastreg
+
+# Clang comes with ziglang, arm64 with qemu-user as well, where they are installed.
+bits: .venv/.installed
+	$(PY) tools/bits.py
 
 docs: .venv/.installed
 	mkdir -p build/docs
