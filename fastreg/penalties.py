@@ -1,7 +1,7 @@
 """Penalties on parameters: what is added to the data loss, and how it pulls weights to zero.
 
 Where a new penalty goes: one frozen dataclass here whose `terms` names kernels; a formula that no kernel
-has yet is one more kernel, and its twin in `fastreg.reference`. Nothing else changes.
+has yet is one more kernel, and its twin in `fastreg.reference`. CONTRIBUTING.md lists the files.
 """
 
 from collections.abc import Mapping

@@ -90,7 +90,7 @@ cdef int _product(str name, real[:, ::1] out, const real[:, ::1] a, const real[:
     cdef void *scratch
     cdef u64 mode
     if m and n:
-        if overlap(&out[0, 0], m * n, &a[0, 0], m * k) or overlap(&out[0, 0], m * n, &b[0, 0], k * n):
+        if k and (overlap(&out[0, 0], m * n, &a[0, 0], m * k) or overlap(&out[0, 0], m * n, &b[0, 0], k * n)):
             raise ValueError(f"{name}: out overlaps an input; pass an array of its own")
         scratch = malloc((size + 64) * sizeof(real))
         if scratch is NULL:
