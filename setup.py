@@ -57,12 +57,13 @@ class BuildExt(build_ext):
         ext.extra_compile_args = common_flags(kind)
         if ext.name == "fastreg._core.table":
             ext.extra_objects = self.kernel_objects(kind)
+            ext.extra_link_args = ["-pthread"] if os.name == "posix" else []
         super().build_extension(ext)
 
     def kernel_objects(self, kind):
-        """Compile level.c for each level and dtype and dispatch.c once; return the objects."""
+        """Compile level.c for each level and dtype, dispatch.c and pool.c once; return the objects."""
         several = [("FR_X86_LEVELS", "1")] if len(levels(kind)) > 1 else []
-        jobs = [("src_c/dispatch.c", "dispatch", several, [])]
+        jobs = [("src_c/dispatch.c", "dispatch", several, []), ("src_c/pool.c", "pool", [], [])]
         for level, flags in levels(kind).items():
             for dtype, macros in {"f32": [], "f64": [("FR_F64", "1")]}.items():
                 jobs.append(("src_c/level.c", f"{level}_{dtype}", [("FR_LEVEL", level), *macros], flags))
@@ -94,7 +95,7 @@ def extension(name):
 sys.path.insert(0, os.getcwd())
 setup(
     ext_modules=cythonize(
-        [extension(name) for name in ("table", "kernels", "program", "workspace", "engine")],
+        [extension(name) for name in ("table", "kernels", "program", "workspace", "step", "engine")],
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
         force=DEBUG,

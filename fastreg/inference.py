@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastreg.targets import predictions, truths
+from fastreg.threads import threads_for
 
 
 class Inference:
@@ -21,27 +22,28 @@ class Inference:
         self._make_engine, self._loss, self._n_outputs, self._dtype = make_engine, loss, n_outputs, dtype
         self._engines = {}
 
-    def outputs(self, X):
+    def outputs(self, X, n_threads=None):
         """Return the raw outputs, (rows, n_outputs), of a checked X."""
         out = np.empty((len(X), self._n_outputs), self._dtype)
-        self._engine(False).forward(out, X)
+        self._engine(False).forward(out, X, threads=threads_for(n_threads) if len(X) > 1 else 1)
         return out
 
-    def loss(self, data):
+    def loss(self, data, n_threads=None):
         """Return the mean data loss of a `Dataset`."""
-        total, mass = self._engine(data.labels).evaluate(data.X, data.targets, data.weights)
+        threads = threads_for(n_threads)
+        total, mass = self._engine(data.labels).evaluate(data.X, data.targets, data.weights, threads=threads)
         return total / mass
 
     def penalty(self):
         """Return the penalty of the present weights."""
         return self._engine(False).penalty()
 
-    def metrics(self, data, metrics):
+    def metrics(self, data, metrics, n_threads=None):
         """Return the metrics, given as a dict of names to functions, of a `Dataset`."""
         if not metrics:
             return {}
         y = truths(data.targets, self._loss, data.flat)
-        prediction = predictions(self.outputs(data.X), self._loss, data.flat)
+        prediction = predictions(self.outputs(data.X, n_threads), self._loss, data.flat)
         return {name: float(metric(y, prediction)) for name, metric in metrics.items()}
 
     def _engine(self, labels):

@@ -145,7 +145,8 @@ class Network:
         sample_weight : array of shape (n,), optional
             Multiplies the loss of each row; none negative, not all 0.
         n_threads : int >= 1, optional
-            This version computes on one thread. Results never depend on it.
+            At most so many, and no more than the process may use (affinity, container, OMP_NUM_THREADS); None:
+            all of those. A step too small to share has one. Results never depend on it, bit for bit.
         verbose : int
             1 shows a progress bar (where tqdm is installed; lines otherwise).
 

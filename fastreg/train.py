@@ -23,6 +23,7 @@ from fastreg.model import Model
 from fastreg.progress import Progress
 from fastreg.settings import Settings
 from fastreg.state import State
+from fastreg.threads import threads_for
 
 _ROWS_PER_CALL = 1 << 18  # 2 MiB of row numbers
 _LARGE = 1 << 18  # parameters
@@ -101,7 +102,7 @@ class Run:
                 self._restore()
             self._close()
         if "val" in self.sets:
-            val, train = self.inference.loss(self.sets["val"]), self.inference.loss(self.data)
+            val, train = (self.inference.loss(data, self.settings.n_threads) for data in (self.sets["val"], self.data))
             self.history.generalization_gap = val - train
         return self.history
 
@@ -147,7 +148,7 @@ class Run:
         try:
             status = self.engine.run(
                 data.X, data.targets, data.weights, order, bounds, rates, self.state, results,
-                seed=self.seed, step=self.state.step,
+                seed=self.seed, step=self.state.step, threads=threads_for(self.settings.n_threads),
             )  # fmt: skip
         finally:
             done = self.engine.steps_done
@@ -172,11 +173,13 @@ class Run:
 
     def _measured(self):
         """Return what is measured after the epoch: metrics of the training rows, and the validation sets."""
-        metrics, penalty = self.settings.metrics, self.engine.penalty() if self.sets else 0.0
-        figures = self.inference.metrics(self.data, metrics)
+        metrics, n_threads = self.settings.metrics, self.settings.n_threads
+        penalty = self.engine.penalty() if self.sets else 0.0
+        figures = self.inference.metrics(self.data, metrics, n_threads)
         for name, dataset in self.sets.items():
-            loss = self.inference.loss(dataset)
-            measured = {"loss": loss, "objective": loss + penalty, **self.inference.metrics(dataset, metrics)}
+            loss = self.inference.loss(dataset, n_threads)
+            measured = {"loss": loss, "objective": loss + penalty}
+            measured |= self.inference.metrics(dataset, metrics, n_threads)
             figures |= {f"{name}_{figure}": value for figure, value in measured.items()}
         return figures
 

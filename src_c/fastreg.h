@@ -20,12 +20,16 @@ typedef uint32_t u32;
 /* Penalties and losses are summed in chunks of so many elements and rows; chunks are added in float64. */
 #define FR_CHUNK 4096
 #define FR_ROW_CHUNK 256
-/* A weight gradient of more rows is summed block by block, which bounds its scratch. */
+/* A weight gradient of more rows is summed block by block, and of more inputs computed so many at a time: which bounds
+ * its scratch. */
 #define FR_STRETCH 1024
+#define FR_SIDE 512
 /* Elements of scratch: of a forward product or an input gradient with inner length k (a panel of 64 columns), and of a
  * weight gradient of so many rows and inputs (a panel, and a copy of the input in strips of 48 columns). */
 #define FR_PANEL_SCRATCH(k) (64 * (i64)(k))
-#define FR_WEIGHT_SCRATCH(rows, inputs) ((FR_STRETCH < (rows) ? FR_STRETCH : (i64)(rows)) * (64 + 48 + (i64)(inputs)))
+#define FR_WEIGHT_SCRATCH(rows, inputs)                                                                                \
+    (((i64)(rows) < FR_STRETCH ? (i64)(rows) : FR_STRETCH) *                                                           \
+     (64 + 48 + ((i64)(inputs) < FR_SIDE ? (i64)(inputs) : FR_SIDE)))
 /* Forward products of at most so many rows need none. */
 #define FR_FEW_ROWS 16
 
@@ -47,9 +51,14 @@ typedef struct {
     double floor;                    /* Adam: smallest denominator, the strength of a proximal L1 */
 } fr_step;
 
-/* c (m, n) = a b + bias (n,) or, with accumulate, c + a b + bias; the name says which is transposed. */
+/* The rows and columns of a product that a call computes. */
+typedef struct {
+    i64 row, rows, column, columns;
+} fr_part;
+
+/* c (m, n) = a b + bias (n,) or, with accumulate, c + a b + bias; the name says which is transposed. part NULL: all. */
 typedef void fr_product(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k, int accumulate,
-                        void *scratch);
+                        const fr_part *part, void *scratch);
 /* out (cols,) = sum of the rows of x (rows, cols) */
 typedef void fr_reduction(void *out, const void *x, i64 rows, i64 cols);
 /* y (rows, cols) = f(x); alpha is the leak where there is one. y may be x. */
@@ -67,8 +76,9 @@ typedef void fr_prox(void *w, const void *step, i64 n, double same, double stren
 /* w <- w + move(g, state), state m and v (NULL where the optimizer has none); step (NULL: not wanted) receives
  * the effective step size of each element. */
 typedef void fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n, const fr_step *s);
-/* y = x with noise; x NULL: the noise itself. Row r of the batch and unit j have a random number of their own. */
-typedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, double rate, const fr_stream *key);
+/* y = x with noise; x NULL: the noise itself. Row r of the batch and unit j have a random number of their own;
+ * first_row is that of the first row here. */
+typedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, i64 first_row, double rate, const fr_stream *key);
 /* out[i] = x[rows[i]], rows of cols elements (labels: int32, cols 1) */
 typedef void fr_gather(void *out, const void *x, const i64 *rows, i64 n, i64 cols);
 /* words of `blocks` Philox blocks (four each) from first_block on */

@@ -6,7 +6,7 @@
  *
  * a) The order of each sum is fixed: ((S0 + S1) + S2) + ..., where S_b is a chain of fused multiply-adds from +0
  *    over 256 consecutive k; then what was there before (accumulate), then the bias. k is never split or padded
- *    otherwise, so tile sizes, panels, levels and (later) threads cannot change a bit.
+ *    otherwise, so tile sizes, panels, levels and threads cannot change a bit.
  * b) A tile is up to 6 rows x NV vectors of accumulators: as many as the registers hold. Each of its k-blocks
  *    ends in registers; the tile is stored once, edges by mask.
  * c) `a` is read in place, element by element, through two strides (row and k), so it may be transposed.
@@ -15,7 +15,8 @@
  * e) A transposed `a` larger than the second-level cache is packed into strips of 48 columns, in one sequential pass:
  *    read in place, its column stride would fetch each cache line ten times. Of more than 1,024 rows one block of 256 is
  *    packed after the other, and added to c.
- * f) A product of a few dozen terms is computed number by number, in the same order: setting up tiles costs more.
+ * f) A call may compute one part of c alone, with scratch of its own: threads share a product so.
+ * g) A product of a few dozen terms is computed number by number, in the same order: setting up tiles costs more.
  */
 #include "fastreg.h"
 #include "vec.h"
@@ -132,12 +133,12 @@ static void pack(real *packed, i64 width, const real *b, i64 b_k, i64 k, i64 col
         }
 }
 
-/* strips of STRIP columns of a (k, m), one after the other, each (k, STRIP) */
-static void pack_strips(real *packed, const real *a, i64 m, i64 k)
+/* strips of STRIP columns of a (k, columns), one after the other, each (k, STRIP); rows of a being m apart */
+static void pack_strips(real *packed, const real *a, i64 m, i64 columns, i64 k)
 {
     for (i64 kk = 0; kk < k; kk++)
-        for (i64 i = 0; i < m; i += STRIP)
-            pack(packed + i * k + kk * STRIP, STRIP, a + kk * m + i, m, 1, m - i < STRIP ? m - i : STRIP);
+        for (i64 i = 0; i < columns; i += STRIP)
+            pack(packed + i * k + kk * STRIP, STRIP, a + kk * m + i, m, 1, columns - i < STRIP ? columns - i : STRIP);
 }
 
 /* packed (k, PANEL) = the transpose of rows of b (n, k), n <= PANEL; zero up to whole vectors */
@@ -212,69 +213,81 @@ INLINE int tiny_transposed(real *c, const real *a, const real *b, const real *bi
 
 /* ---- the products ------------------------------------------------------------------------------------------------ */
 
-static void k_gemm_nn(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k, int accumulate,
-                      void *scratch)
+INLINE fr_part whole(const fr_part *part, i64 m, i64 n) { return part ? *part : (fr_part){0, m, 0, n}; }
+
+static void k_gemm_nn(void *c_, const void *a_, const void *b_, const void *bias_, i64 m, i64 n, i64 k, int accumulate,
+                      const fr_part *part, void *scratch)
 {
-    const int direct = n <= PANEL || n * k <= DIRECT_B || m <= FR_FEW_ROWS;
-    if (tiny(c, a, k, 1, b, bias, m, n, k, accumulate)) return;
-    for (i64 j = 0; j < n; j += PANEL) {
-        const i64 columns = n - j < PANEL ? n - j : PANEL;
-        operands o = {a, k, 1, (const real *)b + j, n, bias ? (const real *)bias + j : NULL, k, accumulate};
+    real *c = c_;
+    const real *a = a_, *b = b_, *bias = bias_;
+    if (!part && tiny(c, a, k, 1, b, bias, m, n, k, accumulate)) return;
+    const fr_part p = whole(part, m, n);
+    const int direct = n <= PANEL || n * k <= DIRECT_B || p.rows <= FR_FEW_ROWS;
+    for (i64 j = p.column, end = j + p.columns; j < end; j += PANEL) {
+        const i64 columns = end - j < PANEL ? end - j : PANEL;
+        operands o = {a + p.row * k, k, 1, b + j, n, bias ? bias + j : NULL, k, accumulate};
         if (!direct) {
             pack(scratch, PANEL, o.b, n, k, columns);
             o.b = scratch;
             o.b_k = PANEL;
         }
-        panel((real *)c + j, n, o, m, columns, !direct);
+        panel(c + p.row * n + j, n, o, p.rows, columns, !direct);
     }
 }
 
-static void k_gemm_nt(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k, int accumulate,
-                      void *scratch)
+static void k_gemm_nt(void *c_, const void *a_, const void *b_, const void *bias_, i64 m, i64 n, i64 k, int accumulate,
+                      const fr_part *part, void *scratch)
 {
-    if (tiny_transposed(c, a, b, bias, m, n, k, accumulate)) return;
-    for (i64 j = 0; j < n; j += PANEL) {
-        const i64 columns = n - j < PANEL ? n - j : PANEL;
-        pack_transposed(scratch, (const real *)b + j * k, k, columns);
-        const operands o = {a, k, 1, scratch, PANEL, bias ? (const real *)bias + j : NULL, k, accumulate};
-        panel((real *)c + j, n, o, m, columns, 1);
+    real *c = c_;
+    const real *a = a_, *b = b_, *bias = bias_;
+    if (!part && tiny_transposed(c, a, b, bias, m, n, k, accumulate)) return;
+    const fr_part p = whole(part, m, n);
+    for (i64 j = p.column, end = j + p.columns; j < end; j += PANEL) {
+        const i64 columns = end - j < PANEL ? end - j : PANEL;
+        pack_transposed(scratch, b + j * k, k, columns);
+        const operands o = {a + p.row * k, k, 1, scratch, PANEL, bias ? bias + j : NULL, k, accumulate};
+        panel(c + p.row * n + j, n, o, p.rows, columns, 1);
     }
 }
 
-/* c = a' b, from packed or small operands; in_place: both are read where they are */
+/* A part of c = a' b, from packed or small operands; in_place: both are read where they are */
 static void transposed(real *c, const real *a, const real *b, const real *bias, i64 m, i64 n, i64 k, int accumulate,
-                       int in_place, real *scratch)
+                       int in_place, fr_part p, real *scratch)
 {
     const int direct_b = in_place || n <= PANEL || n * k <= DIRECT_B;
     const int direct_a = in_place || m <= STRIP || m * k <= DIRECT_A;
-    const i64 width = direct_a ? m : STRIP;
+    const i64 width = direct_a ? p.rows : STRIP, lines = direct_a ? m : STRIP;
     real *packed_b = scratch, *packed_a = packed_b + k * PANEL;
-    if (!direct_a) pack_strips(packed_a, a, m, k);
-    for (i64 j = 0; j < n; j += PANEL) {
-        const i64 columns = n - j < PANEL ? n - j : PANEL;
-        operands o = {NULL, 1, width, b + j, n, bias ? bias + j : NULL, k, accumulate};
+    if (!direct_a) pack_strips(packed_a, a + p.row, m, p.rows, k);
+    for (i64 j = p.column, end = j + p.columns; j < end; j += PANEL) {
+        const i64 columns = end - j < PANEL ? end - j : PANEL;
+        operands o = {NULL, 1, lines, b + j, n, bias ? bias + j : NULL, k, accumulate};
         if (!direct_b) {
             pack(packed_b, PANEL, o.b, n, k, columns);
             o.b = packed_b;
             o.b_k = PANEL;
         }
-        for (i64 i = 0; i < m; i += width) {
-            o.a = direct_a ? a : packed_a + i * k;
-            panel(c + i * n + j, n, o, m - i < width ? m - i : width, columns, !direct_b);
+        for (i64 i = 0; i < p.rows; i += width) {
+            o.a = direct_a ? a + p.row : packed_a + i * k;
+            panel(c + (p.row + i) * n + j, n, o, p.rows - i < width ? p.rows - i : width, columns, !direct_b);
         }
     }
 }
 
 static void k_gemm_tn(void *c, const void *a_, const void *b_, const void *bias, i64 m, i64 n, i64 k, int accumulate,
-                      void *scratch)
+                      const fr_part *part, void *scratch)
 {
     const real *a = a_, *b = b_;
-    if (tiny(c, a, 1, m, b, bias, m, n, k, accumulate)) return;
+    if (!part && tiny(c, a, 1, m, b, bias, m, n, k, accumulate)) return;
     const int many = k > FR_STRETCH; /* then block by block, each added to those before: the same order */
-    i64 k0 = 0;
-    for (; many && !accumulate && k - k0 > FR_BLOCK; k0 += FR_BLOCK)
-        transposed(c, a + k0 * m, b + k0 * n, NULL, m, n, FR_BLOCK, k0 > 0, 0, scratch);
-    transposed(c, a + k0 * m, b + k0 * n, bias, m, n, k - k0, accumulate || k0, many && accumulate, scratch);
+    fr_part p = whole(part, m, n);
+    for (const i64 end = p.row + p.rows; p.row < end; p.row += FR_SIDE) {
+        p.rows = end - p.row < FR_SIDE ? end - p.row : FR_SIDE;
+        i64 k0 = 0;
+        for (; many && !accumulate && k - k0 > FR_BLOCK; k0 += FR_BLOCK)
+            transposed(c, a + k0 * m, b + k0 * n, NULL, m, n, FR_BLOCK, k0 > 0, 0, p, scratch);
+        transposed(c, a + k0 * m, b + k0 * n, bias, m, n, k - k0, accumulate || k0, many && accumulate, p, scratch);
+    }
 }
 
 /* ---- sums of rows, a bias gradient: blocks of 256 rows, each from +0, then block by block ------------------------ */

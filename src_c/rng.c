@@ -76,11 +76,11 @@ INLINE void drop(real *y, const real *x, const uint16_t *number, i64 n, const iv
     }
 }
 
-static void k_dropout(void *y_, const void *x_, i64 rows, i64 cols, double rate, const fr_stream *key)
+static void k_dropout(void *y_, const void *x_, i64 rows, i64 cols, i64 first_row, double rate, const fr_stream *key)
 {
     real *y = y_;
     const real *x = x_;
-    const i64 stride = (cols + 15) / 16 * 16;
+    const i64 stride = (cols + 15) / 16 * 16, first = first_row * stride;
     const ivec threshold = iset((rint_t)fr_dropout_threshold(rate));
     const vec scale = vset((real)fr_dropout_scale(rate));
     const philox_key schedule = philox_schedule(key);
@@ -95,7 +95,7 @@ static void k_dropout(void *y_, const void *x_, i64 rows, i64 cols, double rate,
                 uint16_t number[8 * WL];
             } drawn;
             const i64 n = cols - j < 8 * WL ? cols - j : 8 * WL, at = r * cols + j;
-            const philox_block block = philox((u64)((r * stride + j) / 8), &schedule);
+            const philox_block block = philox((u64)((first + r * stride + j) / 8), &schedule);
             philox_store(drawn.word, &block);
             drop(y + at, x ? x + at : NULL, drawn.number, n, threshold, scale);
         }

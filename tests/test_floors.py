@@ -11,7 +11,7 @@ import fastreg
 
 PACKAGE = Path(fastreg.__file__).parent
 FLOORS = {
-    0: "ops checks errors",
+    0: "ops checks errors threads",
     1: "_core kernels reference config",
     2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional",
     3: "layout builder plan inference summary",

@@ -98,7 +98,7 @@ cdef int _product(str name, real[:, ::1] out, const real[:, ::1] a, const real[:
         with nogil:
             mode = fr_enter()
             kernel(&out[0, 0], <void *>&a[0, 0] if k else NULL, <void *>&b[0, 0] if k else NULL,
-                   NULL if bias is None else <void *>&bias[0], m, n, k, accumulate, scratch)
+                   NULL if bias is None else <void *>&bias[0], m, n, k, accumulate, NULL, scratch)
             fr_leave(mode)
         free(scratch)
     return 0
@@ -572,18 +572,20 @@ def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon
 # ---- random numbers -------------------------------------------------------------------------------------------------
 
 
-cdef int _noise(str name, real[:, ::1] out, const real[:, ::1] x, double rate, const fr_stream *key) except -1:
+cdef int _noise(str name, real[:, ::1] out, const real[:, ::1] x, i64 first_row, double rate,
+                const fr_stream *key) except -1:
     cdef fr_noise *kernel = <fr_noise *>kernel_named("noise", name, real is double)
     cdef u64 mode
     if out.shape[0] and out.shape[1]:
         with nogil:
             mode = fr_enter()
-            kernel(&out[0, 0], NULL if x is None else <void *>&x[0, 0], out.shape[0], out.shape[1], rate, key)
+            kernel(&out[0, 0], NULL if x is None else <void *>&x[0, 0], out.shape[0], out.shape[1], first_row, rate,
+                   key)
             fr_leave(mode)
     return 0
 
 
-cdef int _dropout(out, x, bint mask, double rate, seed, step, layer) except -1:
+cdef int _dropout(out, x, bint mask, double rate, seed, step, layer, first_row) except -1:
     double = _same_dtype({"out": out}, {}) if mask else _same_dtype({"out": out, "x": x}, {})
     _matrix("out", out)
     _shape("x", x, out.shape, "the shape of out")
@@ -591,13 +593,15 @@ cdef int _dropout(out, x, bint mask, double rate, seed, step, layer) except -1:
         raise ValueError(f"rate must be in [0, 1), got {rate}")
     if not 0 <= layer < 1 << 16:
         raise ValueError(f"layer must be in [0, 2**16), got {layer}")
+    if not 0 <= first_row < 1 << 40:
+        raise ValueError(f"first_row must be in [0, 2**40), got {first_row}")
     cdef fr_stream key = _stream(seed, step, layer)
     if double:
-        return _noise[double]("dropout", out, x, rate, &key)
-    return _noise[float]("dropout", out, x, rate, &key)
+        return _noise[double]("dropout", out, x, first_row, rate, &key)
+    return _noise[float]("dropout", out, x, first_row, rate, &key)
 
 
-def dropout(out, x, rate, *, seed, step=0, layer=0):
+def dropout(out, x, rate, *, seed, step=0, layer=0, first_row=0):
     """Inverted dropout of a batch: each unit is 0 with probability `rate`, else scaled so that its mean is kept.
 
     With T = round(65536 * rate), a unit is kept where its 16-bit random number is at least T and multiplied by
@@ -609,13 +613,15 @@ def dropout(out, x, rate, *, seed, step=0, layer=0):
         out may be x.
     rate : float in [0, 1)
     seed, step, layer : int
+    first_row : int, default 0
+        Where in the batch out's first row stands: a batch may be done in parts.
     """
-    _dropout(out, x, False, rate, seed, step, layer)
+    _dropout(out, x, False, rate, seed, step, layer, first_row)
 
 
-def dropout_mask(out, rate, *, seed, step=0, layer=0):
+def dropout_mask(out, rate, *, seed, step=0, layer=0, first_row=0):
     """The mask that `dropout` multiplies by: 0 or the scale, written to out (rows, units)."""
-    _dropout(out, None, True, rate, seed, step, layer)
+    _dropout(out, None, True, rate, seed, step, layer, first_row)
 
 
 def random_words(out, *, seed, stream=0, step=0, first_block=0):

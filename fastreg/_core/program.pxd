@@ -20,7 +20,6 @@ ctypedef struct op_t:
     i64 weight, bias, n_in, n_out, start, stop, layer, rate, strength, decay, accumulate
     bint has_dx
     double alpha
-    double work  # floating-point operations for one row, about
 
 
 ctypedef struct segment_t:
@@ -28,15 +27,21 @@ ctypedef struct segment_t:
     int n
 
 
+ctypedef struct program_t:
+    segment_t forward, loss, backward, update
+    fr_product *product_nn
+    fr_product *product_nt
+    fr_product *product_tn
+    fr_reduction *column_sum
+    fr_gather *gather
+    fr_gather *gather_labels
+    fr_noise *dropout
+    fr_step settings
+    bint element_steps  # the optimizer's effective step size differs by element
+    i64 output  # the slot of the raw outputs
+    i64 chunks  # of FR_CHUNK parameters that the update goes through
+
+
 cdef class Program:
     cdef op_t *ops
-    cdef segment_t forward, loss, backward, update
-    cdef fr_product *product_nn
-    cdef fr_product *product_nt
-    cdef fr_product *product_tn
-    cdef fr_reduction *column_sum
-    cdef fr_gather *gather
-    cdef fr_gather *gather_labels
-    cdef fr_noise *dropout
-    cdef fr_step settings
-    cdef bint element_steps  # the optimizer's effective step size differs by element
+    cdef program_t c

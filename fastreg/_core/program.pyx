@@ -26,25 +26,27 @@ cdef class Program:
 
     def __cinit__(self, plan):
         cdef bint double = plan.dtype.itemsize == 8
-        self.product_nn = <fr_product *>kernel_named("product", "gemm_nn", double)
-        self.product_nt = <fr_product *>kernel_named("product", "gemm_nt", double)
-        self.product_tn = <fr_product *>kernel_named("product", "gemm_tn", double)
-        self.column_sum = <fr_reduction *>kernel_named("reduction", "column_sum", double)
-        self.gather = <fr_gather *>kernel_named("gather", "gather", double)
-        self.gather_labels = <fr_gather *>kernel_named("gather", "gather_labels", double)
-        self.dropout = <fr_noise *>kernel_named("noise", "dropout", double)
+        self.c.product_nn = <fr_product *>kernel_named("product", "gemm_nn", double)
+        self.c.product_nt = <fr_product *>kernel_named("product", "gemm_nt", double)
+        self.c.product_tn = <fr_product *>kernel_named("product", "gemm_tn", double)
+        self.c.column_sum = <fr_reduction *>kernel_named("reduction", "column_sum", double)
+        self.c.gather = <fr_gather *>kernel_named("gather", "gather", double)
+        self.c.gather_labels = <fr_gather *>kernel_named("gather", "gather_labels", double)
+        self.c.dropout = <fr_noise *>kernel_named("noise", "dropout", double)
         cdef list segments = [plan.forward.tolist(), plan.loss.tolist(), plan.backward.tolist(), plan.update.tolist()]
         self.ops = <op_t *>calloc(sum(map(len, segments)) + 1, sizeof(op_t))
         if self.ops is NULL:
             raise MemoryError("no memory for the plan's operations")
         cdef op_t *op = self.ops
-        self.forward, op = bind_segment(op, segments[0], double), op + len(segments[0])
-        self.loss, op = bind_segment(op, segments[1], double), op + len(segments[1])
-        self.backward, op = bind_segment(op, segments[2], double), op + len(segments[2])
-        self.update = bind_segment(op, segments[3], double)
+        self.c.forward, op = bind_segment(op, segments[0], double), op + len(segments[0])
+        self.c.loss, op = bind_segment(op, segments[1], double), op + len(segments[1])
+        self.c.backward, op = bind_segment(op, segments[2], double), op + len(segments[2])
+        self.c.update = bind_segment(op, segments[3], double)
+        self.c.output = plan.output
+        self.c.chunks = count_chunks(&self.c.update)
         for name, value in plan.settings.items():
-            set_number(&self.settings, name, value)
-        self.element_steps = "beta2" in plan.settings
+            set_number(&self.c.settings, name, value)
+        self.c.element_steps = "beta2" in plan.settings
 
     def __dealloc__(self):
         free(self.ops)
@@ -66,10 +68,19 @@ cdef int bind(op_t *op, tuple record, bint double) except -1:
     op.code, family = _OPERATIONS[name]
     op.has_dx = op.dx >= 0
     op.x, op.y, op.dx, op.dy = max(op.x, 0), max(op.y, 0), max(op.dx, 0), max(op.dy, 0)
-    op.work = 4.0 * max(op.n_in, 1) * max(op.n_out, 1) + 100
     if kernel:
         op.kernel = kernel_named(family, kernel.decode(), double)
     return 0
+
+
+cdef i64 count_chunks(segment_t *update) noexcept:
+    """How many chunks the ranges of parameters have; operations of one range follow each other."""
+    cdef i64 chunks = 0
+    cdef int i
+    for i in range(update.n):
+        if i == 0 or update.ops[i].start != update.ops[i - 1].start:
+            chunks += (update.ops[i].stop - update.ops[i].start + FR_CHUNK - 1) // FR_CHUNK
+    return chunks
 
 
 cdef int set_number(fr_step *step, str name, double value) except -1:

@@ -14,8 +14,11 @@ cdef extern from "fastreg.h" nogil:
         double learning_rate, momentum, nesterov, beta1, beta2, epsilon
         double correction1, correction2, decay, floor
 
+    ctypedef struct fr_part:
+        i64 row, rows, column, columns
+
     ctypedef void fr_product(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k,
-                             int accumulate, void *scratch) noexcept nogil
+                             int accumulate, const fr_part *part, void *scratch) noexcept nogil
     ctypedef void fr_reduction(void *out, const void *x, i64 rows, i64 cols) noexcept nogil
     ctypedef void fr_activation(void *y, const void *x, i64 rows, i64 cols, double alpha) noexcept nogil
     ctypedef void fr_gradient(void *dx, const void *dy, const void *y, i64 rows, i64 cols,
@@ -26,7 +29,7 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void fr_prox(void *w, const void *step, i64 n, double same, double strength) noexcept nogil
     ctypedef void fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n,
                             const fr_step *s) noexcept nogil
-    ctypedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, double rate,
+    ctypedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, i64 first_row, double rate,
                            const fr_stream *key) noexcept nogil
     ctypedef void fr_gather(void *out, const void *x, const i64 *rows, i64 n, i64 cols) noexcept nogil
     ctypedef void fr_random(u32 *words, i64 blocks, i64 first_block, const fr_stream *key) noexcept nogil
@@ -42,8 +45,7 @@ cdef extern from "fastreg.h" nogil:
         FR_CHUNK
         FR_ROW_CHUNK
         FR_FEW_ROWS
-        FR_STRETCH
-        FR_BLOCK
+        FR_SIDE
     i64 FR_PANEL_SCRATCH(i64 k)
     i64 FR_WEIGHT_SCRATCH(i64 rows, i64 inputs)
 
@@ -57,6 +59,18 @@ cdef extern from "fastreg.h" nogil:
 cdef extern from "fpmode.h" nogil:
     u64 fr_enter()
     void fr_leave(u64 mode)
+
+cdef extern from "pool.h" nogil:
+    ctypedef void fr_task(void *job, i64 item, int worker) noexcept nogil
+
+    int fr_pool_claim(int threads)
+    void fr_pool_release()
+    void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
+
+# The pool of this process, see pool.h: its code is linked into this module alone.
+cdef int claim_threads(int threads) noexcept nogil
+cdef void release_threads() noexcept nogil
+cdef void share_items(fr_task *task, void *job, i64 items, int threads) noexcept nogil
 
 # A kernel by family and name, of the dtype (0: float32, 1: float64) and the level chosen at import.
 cdef fr_kernel kernel_named(str family, str name, bint float64) except NULL

@@ -50,3 +50,15 @@ cdef fr_kernel kernel_named(str family, str name, bint float64) except NULL:
         raise ValueError(f"no {family} kernel is called {name!r}; there are {known}")
     cdef int index = _INDEX[name]
     return _tables[float64].kernel[index]
+
+
+cdef int claim_threads(int threads) noexcept nogil:
+    return fr_pool_claim(threads)
+
+
+cdef void release_threads() noexcept nogil:
+    fr_pool_release()
+
+
+cdef void share_items(fr_task *task, void *job, i64 items, int threads) noexcept nogil:
+    fr_pool_share(task, job, items, threads)

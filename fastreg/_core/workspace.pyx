@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdlib cimport calloc, free
 
-from fastreg._core.table cimport FR_CHUNK, i64
+from fastreg._core.table cimport i64
 
 cdef i64 ALIGNMENT = 64  # bytes
 
@@ -14,17 +14,22 @@ cdef inline i64 aligned(i64 size) noexcept nogil:
 
 @cython.final
 cdef class Workspace:
-    """One block of memory: the slots for `rows` rows, and for training the batch, the gradient and scratch."""
+    """One block of memory: the slots for `rows` rows, for training the batch and the gradient, and threads' scratch.
 
-    def __cinit__(self, tuple widths, i64 rows, i64 itemsize, i64 n_params, i64 n_outputs, i64 scratch):
+    scratch: numbers for each thread. partials: float64 sums of chunks.
+    """
+
+    def __cinit__(self, tuple widths, i64 rows, i64 itemsize, i64 n_params, i64 n_outputs, i64 partials, i64 scratch,
+                  int threads):
         cdef i64 n = len(widths)
         cdef list sizes = [aligned(rows * width * itemsize) for width in widths]
+        self.c.scratch_bytes = aligned(scratch * itemsize)
         sizes += [aligned(n_params * itemsize), aligned(rows * n_outputs * max(itemsize, 4)), aligned(rows * itemsize),
-                  aligned(scratch * itemsize), aligned(FR_CHUNK * itemsize) if n_params else 0]
-        self.rows = rows
+                  aligned(partials * sizeof(double)), self.c.scratch_bytes * threads]
+        self.rows, self.threads = rows, threads
         self.block = <char *>calloc(sum(sizes) + ALIGNMENT, 1)
-        self.slot = <char **>calloc(n, sizeof(char *))
-        if self.block is NULL or self.slot is NULL:
+        self.c.slot = <char **>calloc(n, sizeof(char *))
+        if self.block is NULL or self.c.slot is NULL:
             raise MemoryError(f"the workspace for batches of {rows} rows needs {sum(sizes) / 2**20:.0f} MiB")
         cdef char *next_free = <char *>aligned(<i64>self.block)
         cdef list starts = []
@@ -32,11 +37,11 @@ cdef class Workspace:
             starts.append(<size_t>next_free)
             next_free += <i64>size
         for i in range(n):
-            self.slot[i] = <char *><size_t>starts[i]
-        self.gradient, self.targets = <char *><size_t>starts[n], <char *><size_t>starts[n + 1]
-        self.weights, self.scratch = <char *><size_t>starts[n + 2], <char *><size_t>starts[n + 3]
-        self.steps = <char *><size_t>starts[n + 4]
+            self.c.slot[i] = <char *><size_t>starts[i]
+        self.c.gradient, self.c.targets = <char *><size_t>starts[n], <char *><size_t>starts[n + 1]
+        self.c.weights, self.c.partial = <char *><size_t>starts[n + 2], <double *><size_t>starts[n + 3]
+        self.c.scratch = <char *><size_t>starts[n + 4]
 
     def __dealloc__(self):
         free(self.block)
-        free(self.slot)
+        free(self.c.slot)

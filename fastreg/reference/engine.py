@@ -29,6 +29,10 @@ class Engine:
     ----------
     plan : fastreg.plan.Plan
     params : ndarray of shape (plan.layout.size,)
+
+    Notes
+    -----
+    `threads` is taken where the compiled engine takes it, and left to NumPy's BLAS.
     """
 
     def __init__(self, plan, params):
@@ -36,12 +40,12 @@ class Engine:
         self.steps_done = 0
         self._cancelled = False
 
-    def forward(self, out, x):
+    def forward(self, out, x, *, threads=1):
         """Write the raw outputs of x, (n, n_inputs), to out, (n, n_outputs): nothing is dropped."""
         for chunk, outputs, _ in self._inference(x):
             np.copyto(out[chunk], outputs)
 
-    def evaluate(self, x, targets, weights=None):
+    def evaluate(self, x, targets, weights=None, *, threads=1):
         """Return the sums of w_i l_i and of w_i over the rows of x, nothing dropped."""
         total = weight = 0.0
         for chunk, outputs, loss in self._inference(x):
@@ -54,7 +58,7 @@ class Engine:
         """Return the sum of the penalties; add their gradients to the flat `gradient` where given."""
         return added(bind_penalties(self.plan, self.params, gradient))
 
-    def gradient(self, gradient, x, targets, weights=None, *, seed=0, step=0):
+    def gradient(self, gradient, x, targets, weights=None, *, seed=0, step=0, threads=1):
         """Return one batch's mean data loss in training mode; its gradient overwrites `gradient`."""
         gradient[:] = 0  # the gaps
         batch = Pass(self.plan, self.params, len(x), gradient, Noise(self.plan, len(x), seed, step))
@@ -65,7 +69,7 @@ class Engine:
             batch.backward()
         return loss * scale
 
-    def run(self, x, targets, weights, order, bounds, rates, state, results, *, seed, step):
+    def run(self, x, targets, weights, order, bounds, rates, state, results, *, seed, step, threads=1):
         """Train len(rates) steps; return "done", "cancelled" or "diverged".
 
         Parameters

@@ -150,17 +150,18 @@ def threshold_and_scale(rate):
     return threshold, 65536 / (65536 - threshold)
 
 
-def dropout_mask(out, rate, *, seed, step=0, layer=0):
-    """Write the mask of a batch of out's shape (rows, columns): 0, or the scale of kept units."""
-    blocks = out.shape[0] * -(-out.shape[1] // 16) * 2
-    masks = Masks(Philox(seed, min(max(blocks, 1), CAPACITY)), out.shape, rate, layer)
-    np.multiply(masks.at(step, len(out)), masks.scale, out=out, dtype=out.dtype)
+def dropout_mask(out, rate, *, seed, step=0, layer=0, first_row=0):
+    """Write the mask of a batch, 0 or the scale of kept units: of so many rows (and columns) as out has."""
+    shape = first_row + len(out), out.shape[1]
+    blocks = shape[0] * -(-shape[1] // 16) * 2
+    masks = Masks(Philox(seed, min(max(blocks, 1), CAPACITY)), shape, rate, layer)
+    np.multiply(masks.at(step, shape[0])[first_row:], masks.scale, out=out, dtype=out.dtype)
 
 
-def dropout(out, x, rate, *, seed, step=0, layer=0):
+def dropout(out, x, rate, *, seed, step=0, layer=0, first_row=0):
     """out = x * mask, both (rows, columns); out may be x."""
     mask = np.empty_like(x)
-    dropout_mask(mask, rate, seed=seed, step=step, layer=layer)
+    dropout_mask(mask, rate, seed=seed, step=step, layer=layer, first_row=first_row)
     np.multiply(x, mask, out=out)
 
 

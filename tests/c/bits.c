@@ -152,7 +152,10 @@ static void probe_product(fr_kernel f, int id)
         const i64 layer[][3] = {{m, k, n}, {m, n, k}, {k, m, n}}; /* (rows, inputs, units) of the layer: NN, NT, TN */
         const i64 *l = layer[id - FR_gemm_nn];
         void *a = numbers(m * k, 0, 1), *b = numbers(k * n, 0, 1), *c = numbers(m * n, 0, 1);
-        ((fr_product *)f)(c, a, b, i % 3 ? numbers(n, 0, 1) : NULL, m, n, k, i % 2, scratch_for(l[0], l[1], l[2]));
+        void *bias = i % 3 ? numbers(n, 0, 1) : NULL, *scratch = scratch_for(l[0], l[1], l[2]);
+        const fr_part parts[] = {{0, m / 2, 0, n}, {m / 2, m - m / 2, 0, n / 3}, {m / 2, m - m / 2, n / 3, n - n / 3}};
+        if (i % 4 < 2) ((fr_product *)f)(c, a, b, bias, m, n, k, i % 2, NULL, scratch);
+        else EACH(j, parts) ((fr_product *)f)(c, a, b, bias, m, n, k, i % 2, &parts[j], scratch);
         absorb(c, m * n);
     }
 }
@@ -254,7 +257,7 @@ static void probe_noise(fr_kernel f, int id)
     EACH(i, widths)
         for (int mask = 0; mask < 2; mask++) {
             void *y = constant(33 * widths[i], NAN);
-            ((fr_noise *)f)(y, mask ? NULL : numbers(33 * widths[i], 0, 1), 33, widths[i], 0.1 + 0.05 * i, &key);
+            ((fr_noise *)f)(y, mask ? NULL : numbers(33 * widths[i], 0, 1), 33, widths[i], 0, 0.1 + 0.05 * i, &key);
             absorb(y, 33 * widths[i]);
         }
 }
@@ -343,14 +346,14 @@ static training prepare(const network *net)
 static void forward(const network *net, training *t, u64 step)
 {
     const i64 batch = net->batch, *width = net->width;
-    CALL(noise, dropout)(t->y[0], t->y[0], batch, width[0], 0.2, &(fr_stream){99, step, 0});
+    CALL(noise, dropout)(t->y[0], t->y[0], batch, width[0], 0, 0.2, &(fr_stream){99, step, 0});
     for (int l = 0; l < LAYERS; l++) {
         void *y = t->y[l + 1], *w = at(t->w, t->weight[l]), *b = at(t->w, t->bias[l]);
-        CALL(product, gemm_nn)(y, t->y[l], w, b, batch, width[l + 1], width[l], 0, t->scratch);
+        CALL(product, gemm_nn)(y, t->y[l], w, b, batch, width[l + 1], width[l], 0, NULL, t->scratch);
         if (l < LAYERS - 1) KERNEL(activation, net->activation[l])(y, y, batch, width[l + 1], 0.01);
         else if (net->softmax) CALL(activation, softmax)(y, y, batch, width[l + 1], 0);
         if (l == 0 && net->activation[0] == FR_relu)
-            CALL(noise, dropout)(y, y, batch, width[1], 0.5, &(fr_stream){99, step, 1});
+            CALL(noise, dropout)(y, y, batch, width[1], 0, 0.5, &(fr_stream){99, step, 1});
     }
 }
 
@@ -365,10 +368,10 @@ static void backward(const network *net, training *t)
                                          : FR_identity_gradient;
         const double alpha = slope != FR_relu_gradient ? 0.01 : l == 0 ? fr_dropout_scale(0.5) : 1;
         KERNEL(gradient, slope)(d, d, y, batch, width[l + 1], alpha);
-        CALL(product, gemm_tn)(at(t->g, t->weight[l]), t->y[l], d, NULL, width[l], width[l + 1], batch, 0, t->scratch);
+        CALL(product, gemm_tn)(at(t->g, t->weight[l]), t->y[l], d, NULL, width[l], width[l + 1], batch, 0, NULL, t->scratch);
         CALL(reduction, column_sum)(at(t->g, t->bias[l]), d, batch, width[l + 1]);
         void *w = at(t->w, t->weight[l]);
-        if (l) CALL(product, gemm_nt)(t->d[l], d, w, NULL, batch, width[l], width[l + 1], 0, t->scratch);
+        if (l) CALL(product, gemm_nt)(t->d[l], d, w, NULL, batch, width[l], width[l + 1], 0, NULL, t->scratch);
     }
 }
 

@@ -1,0 +1,60 @@
+from fastreg._core.program cimport op_t, program_t
+from fastreg._core.table cimport fr_step, i64, u64
+from fastreg._core.workspace cimport memory_t
+
+
+ctypedef struct batch_t:
+    i64 rows
+    const char *targets  # int32 labels (rows,) or reals (rows, n_outputs)
+    const char *weights  # reals (rows,) or NULL
+    double scale         # of the gradient: 1 / sum of weights
+    bint training
+    u64 seed, step       # keys of the random numbers
+
+
+ctypedef struct table_t:  # the rows that batches are taken from
+    const char *x
+    const char *targets
+    const char *weights  # or NULL
+    i64 n_inputs, n_outputs
+    bint labels
+
+
+ctypedef struct tiles_t:  # a product's output in parts, row by row of parts
+    i64 m, n, rows, columns, across, count
+
+
+ctypedef struct run_t:
+    const program_t *program
+    memory_t memory
+    const double *scalars
+    char *params
+    char *buffers  # the optimizer's state, one array of n_params after the other
+    int n_buffers
+    i64 n_params, itemsize
+    int threads
+    batch_t batch
+    bint watches      # the calling thread looks at signals
+    double work       # its floating-point operations since the last look, about
+    bint interrupted  # a signal handler has raised: what is left of the section is skipped
+    # The section of work in progress, for the threads that share it
+    const op_t *op
+    const table_t *table
+    const i64 *rows
+    i64 per_item  # rows or chunks
+    tiles_t product, gradient
+    fr_step settings  # of this update
+    double step_size
+    bint move
+
+
+# Threads that a run of steps of so many rows may have: 1 unless some section of a step is worth sharing.
+cdef int useful_threads(const program_t *program, i64 rows, i64 n_params, int threads) noexcept nogil
+
+cdef void load(run_t *run, const table_t *table, const i64 *rows, i64 n) noexcept nogil
+cdef double forward_and_loss(run_t *run) noexcept nogil
+cdef void backward(run_t *run) noexcept nogil
+cdef double update(run_t *run, double rate, double *memory, bint move) noexcept nogil
+cdef void infer(run_t *run, const char *x, char *out, i64 rows) noexcept nogil
+cdef double mass_of(const char *weights, i64 n, i64 itemsize) noexcept nogil
+cdef i64 target_bytes(const table_t *table, i64 itemsize) noexcept nogil  # of one row

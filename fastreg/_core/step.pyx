@@ -1,0 +1,389 @@
+"""One training step over a plan's records, shared by the threads of a run; no Python in here.
+
+a) A step is a row of sections: a product, a pass over the rows of a batch, the update. A section is cut into items that
+   any thread may compute in any order: parts of a product's output, ranges of rows, chunks of parameters. A sum is cut
+   nowhere but at the borders that its order has anyway; sums of chunks are put down by number and added in order. So
+   the bits do not depend on the threads.
+b) A section is shared only where that pays; below `PAYS` operations, or in a run of one thread, the caller does it all.
+c) A worker's item touches its own part of the workspace, and its own scratch. Only the calling thread looks at signals,
+   between its items; once interrupted it takes what is left of the section without computing it, so nothing waits.
+d) The update goes through all operations of a range within one chunk of 4,096 elements: penalties, move and proximal
+   steps are separate kernels, but memory is read and written once.
+"""
+
+from libc.string cimport memcpy
+
+from fastreg._core.program cimport *
+from fastreg._core.table cimport *
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept  # what a handler raises stays pending until the run's caller returns it
+
+# Work is counted in floating-point operations of a product, some hundreds to the nanosecond.
+cdef double SIGNAL_WORK = 2e8  # between two looks at signals: about a millisecond
+cdef double PAYS = 2e6         # of a section, for more than one thread
+cdef double ITEM = 1e6         # of an item, about
+cdef double GATHER, ELEMENT, UNIT, PARAMETER  # of one number of the batch, of an activation, loss, update
+GATHER, ELEMENT, UNIT, PARAMETER = 20, 50, 200, 100
+
+
+# ---- sharing --------------------------------------------------------------------------------------------------------
+
+
+cdef i64 items_for(run_t *run, double work, i64 most) noexcept nogil:
+    """How many items a section should have: one where one thread computes it, but for looks at signals."""
+    cdef double items = work / SIGNAL_WORK
+    if run.threads > 1 and work >= PAYS:
+        items = max(items, <double>run.threads, min(work / ITEM, 4.0 * run.threads))
+    return max(1, min(<i64>items, most))
+
+
+cdef void share(run_t *run, fr_task *task, i64 items, double work) noexcept nogil:
+    """Run all items of a section; nothing once the run is interrupted."""
+    cdef i64 item
+    if run.interrupted:
+        return
+    if run.threads > 1 and items > 1 and work >= PAYS:
+        share_items(task, run, items, run.threads)
+    else:
+        for item in range(items):
+            task(run, item, 0)
+
+
+cdef bint skipped(run_t *run, int worker, double work) noexcept nogil:
+    """Whether an interrupted run's calling thread is to skip its item. Looks at signals every few milliseconds."""
+    if worker or not run.watches:
+        return False
+    run.work += work
+    if run.work > SIGNAL_WORK and not run.interrupted:
+        run.work = 0
+        run.interrupted = handle_signals() != 0
+    return run.interrupted
+
+
+cdef int handle_signals() noexcept with gil:
+    return PyErr_CheckSignals()
+
+
+cdef tiles_t tiles_of(i64 m, i64 n, i64 count, bint rows_first) noexcept nogil:
+    """Parts of an output (m, n): whole panels of 64 columns, whole strips of 48 rows.
+
+    An operand is packed once for each part. Columns first leaves that of the forward product and of the input gradient
+    in one piece; rows first does so for the weight gradient.
+    """
+    cdef tiles_t t
+    cdef i64 panels = (n + 63) // 64, strips = (m + 47) // 48, down, across
+    if rows_first:
+        down = min(strips, count)
+        across = min(panels, (count + down - 1) // down)
+    else:
+        across = min(panels, count)
+        down = min(strips, (count + across - 1) // across)
+    t.m, t.n = m, n
+    t.rows = m if down <= 1 else (strips + down - 1) // down * 48
+    t.columns = n if across <= 1 else (panels + across - 1) // across * 64
+    t.across = (n + t.columns - 1) // t.columns if n else 0
+    t.count = t.across * ((m + t.rows - 1) // t.rows) if m else 0
+    return t
+
+
+cdef fr_part part_of(const tiles_t *t, i64 item) noexcept nogil:
+    cdef fr_part part
+    part.row, part.column = item // t.across * t.rows, item % t.across * t.columns
+    part.rows, part.columns = min(t.rows, t.m - part.row), min(t.columns, t.n - part.column)
+    return part
+
+
+cdef inline char *scratch_of(run_t *run, int worker) noexcept nogil:
+    return run.memory.scratch + worker * run.memory.scratch_bytes
+
+
+cdef int useful_threads(const program_t *program, i64 rows, i64 n_params, int threads) noexcept nogil:
+    cdef double most = n_params * PARAMETER
+    cdef int i
+    for i in range(program.forward.n):
+        most = max(most, rows * 2.0 * max(program.forward.ops[i].n_in, 1) * program.forward.ops[i].n_out)
+    return threads if most >= PAYS else 1
+
+
+cdef i64 target_bytes(const table_t *table, i64 itemsize) noexcept nogil:
+    return 4 if table.labels else table.n_outputs * itemsize
+
+
+# ---- the batch ------------------------------------------------------------------------------------------------------
+
+
+cdef void load(run_t *run, const table_t *table, const i64 *rows, i64 n) noexcept nogil:
+    """Copy the batch's rows, targets and weights into the workspace."""
+    cdef double work = GATHER * n * table.n_inputs
+    cdef i64 items = items_for(run, work, n)
+    run.batch.rows, run.batch.targets, run.batch.training = n, run.memory.targets, True
+    run.batch.weights = run.memory.weights if table.weights is not NULL else NULL
+    run.table, run.rows, run.per_item = table, rows, (n + items - 1) // items
+    share(run, load_rows, (n + run.per_item - 1) // run.per_item if n else 0, work)
+
+
+cdef void load_rows(void *job, i64 item, int worker) noexcept nogil:
+    cdef run_t *run = <run_t *>job
+    cdef const table_t *t = run.table
+    cdef i64 at = item * run.per_item, n = min(run.per_item, run.batch.rows - at), size = run.itemsize
+    cdef const i64 *rows = run.rows + at
+    run.program.gather(run.memory.slot[0] + at * t.n_inputs * size, t.x, rows, n, t.n_inputs)
+    if t.labels:
+        run.program.gather_labels(run.memory.targets + at * 4, t.targets, rows, n, 1)
+    else:
+        run.program.gather(run.memory.targets + at * t.n_outputs * size, t.targets, rows, n, t.n_outputs)
+    if t.weights is not NULL:
+        run.program.gather(run.memory.weights + at * size, t.weights, rows, n, 1)
+
+
+# ---- operations of a layer ------------------------------------------------------------------------------------------
+
+
+cdef void elements(run_t *run, const op_t *op) noexcept nogil:
+    """What an operation does to each number of its rows: activation, dropout, their gradients."""
+    cdef double work = ELEMENT * run.batch.rows * op.n_out
+    cdef i64 items = items_for(run, work, run.batch.rows)
+    run.op, run.per_item = op, max(1, (run.batch.rows + items - 1) // items)
+    share(run, element_rows, (run.batch.rows + run.per_item - 1) // run.per_item, work)
+
+
+cdef void element_rows(void *job, i64 item, int worker) noexcept nogil:
+    cdef run_t *run = <run_t *>job
+    cdef i64 at = item * run.per_item, n = min(run.per_item, run.batch.rows - at)
+    if not skipped(run, worker, ELEMENT * n * run.op.n_out):
+        elements_of_rows(run, run.op, at, n)
+
+
+cdef void elements_of_rows(run_t *run, const op_t *op, i64 at, i64 n) noexcept nogil:
+    cdef double rate = rate_of(run, op)
+    cdef i64 offset = at * op.n_out * run.itemsize
+    cdef char *x = run.memory.slot[op.x] + offset
+    cdef char *y = run.memory.slot[op.y] + offset
+    cdef char *dx = run.memory.slot[op.dx] + offset
+    cdef char *dy = run.memory.slot[op.dy] + offset
+    if op.code == DENSE:
+        if op.kernel is not NULL:
+            (<fr_activation *>op.kernel)(y, y, n, op.n_out, op.alpha)
+        if rate > 0:
+            drop(run, op, y, y, at, n, rate)
+    elif op.code == ACTIVATION:
+        (<fr_activation *>op.kernel)(y, x, n, op.n_out, op.alpha)
+    elif op.code == DROPOUT:
+        drop(run, op, y, x, at, n, rate)
+    elif op.code == DENSE_BACKWARD:
+        (<fr_gradient *>op.kernel)(dy, dy, y, n, op.n_out, slope_parameter(op, rate))
+    elif op.code == ACTIVATION_BACKWARD:
+        (<fr_gradient *>op.kernel)(dx, dy, y, n, op.n_out, op.alpha)
+    elif op.code == DROPOUT_BACKWARD:
+        drop(run, op, dx, dy, at, n, rate)
+
+
+cdef inline double rate_of(run_t *run, const op_t *op) noexcept nogil:
+    return run.scalars[op.rate] if op.rate >= 0 and run.batch.training else 0
+
+
+cdef void drop(run_t *run, const op_t *op, char *y, char *x, i64 first_row, i64 n, double rate) noexcept nogil:
+    cdef fr_stream key = fr_stream(run.batch.seed, run.batch.step, <u32>op.layer)
+    if rate > 0:
+        run.program.dropout(y, x, n, op.n_out, first_row, rate, &key)
+    elif y != x:
+        memcpy(y, x, n * op.n_out * run.itemsize)
+
+
+cdef inline double slope_parameter(const op_t *op, double rate) noexcept nogil:
+    """alpha of a gradient kernel: for a ReLU the scale of the dropout fused behind it, else the leak."""
+    return fr_dropout_scale(rate) if op.layer >= 0 else op.alpha
+
+
+cdef void dense(run_t *run, const op_t *op) noexcept nogil:
+    """Product and bias; then activation and dropout."""
+    cdef double work = 2.0 * run.batch.rows * op.n_in * op.n_out
+    run.op = op
+    run.product = tiles_of(run.batch.rows, op.n_out, items_for(run, work, 1 << 20), False)
+    share(run, dense_part, run.product.count, work)
+    if op.kernel is not NULL or rate_of(run, op) > 0:
+        elements(run, op)
+
+
+cdef void dense_part(void *job, i64 item, int worker) noexcept nogil:
+    cdef run_t *run = <run_t *>job
+    cdef const op_t *op = run.op
+    cdef i64 size = run.itemsize
+    cdef fr_part part = part_of(&run.product, item)
+    if skipped(run, worker, 2.0 * part.rows * part.columns * op.n_in):
+        return
+    run.program.product_nn(run.memory.slot[op.y], run.memory.slot[op.x], run.params + op.weight * size,
+                           run.params + op.bias * size if op.bias >= 0 else NULL, run.batch.rows, op.n_out, op.n_in, 0,
+                           &part if run.product.count > 1 else NULL, scratch_of(run, worker))
+
+
+cdef void dense_backward(run_t *run, const op_t *op) noexcept nogil:
+    """The gradient through the activation; then those of weight, bias and, where there is a layer below, input."""
+    cdef double work = 2.0 * run.batch.rows * op.n_in * op.n_out
+    cdef i64 parts = items_for(run, work, 1 << 20)
+    if op.kernel is not NULL:
+        elements(run, op)
+    run.op = op
+    run.gradient = tiles_of(op.n_in, op.n_out, parts, True)
+    run.product = tiles_of(run.batch.rows, op.n_in, parts, False)
+    if not op.has_dx:
+        run.product.count = 0
+    share(run, dense_backward_part, run.gradient.count + run.product.count + (op.bias >= 0), work)
+
+
+cdef void dense_backward_part(void *job, i64 item, int worker) noexcept nogil:
+    """Items: the parts of the weight gradient, of the input gradient, and the whole bias gradient."""
+    cdef run_t *run = <run_t *>job
+    cdef const op_t *op = run.op
+    cdef i64 size = run.itemsize, rows = run.batch.rows
+    cdef const char *x = run.memory.slot[op.x]
+    cdef const char *dy = run.memory.slot[op.dy]
+    cdef fr_part part
+    if item < run.gradient.count:
+        part = part_of(&run.gradient, item)
+        if not skipped(run, worker, 2.0 * part.rows * part.columns * rows):
+            run.program.product_tn(run.memory.gradient + op.weight * size, x, dy, NULL, op.n_in, op.n_out, rows, 0,
+                                   &part if run.gradient.count > 1 else NULL, scratch_of(run, worker))
+    elif item < run.gradient.count + run.product.count:
+        part = part_of(&run.product, item - run.gradient.count)
+        if not skipped(run, worker, 2.0 * part.rows * part.columns * op.n_out):
+            run.program.product_nt(run.memory.slot[op.dx], dy, run.params + op.weight * size, NULL, rows, op.n_in,
+                                   op.n_out, <int>op.accumulate, &part if run.product.count > 1 else NULL,
+                                   scratch_of(run, worker))
+    else:
+        run.program.column_sum(run.memory.gradient + op.bias * size, dy, rows, op.n_out)
+
+
+# ---- segments -------------------------------------------------------------------------------------------------------
+
+
+cdef void segment(run_t *run, const segment_t *ops) noexcept nogil:
+    """All operations of the forward or the backward segment."""
+    cdef int i
+    cdef const op_t *op
+    for i in range(ops.n):
+        op = &ops.ops[i]
+        if op.code == DENSE:
+            dense(run, op)
+        elif op.code == DENSE_BACKWARD:
+            dense_backward(run, op)
+        elif op.code == DROPOUT and not run.batch.training:
+            run.memory.slot[op.y] = run.memory.slot[op.x]
+        else:
+            elements(run, op)
+
+
+cdef double forward_and_loss(run_t *run) noexcept nogil:
+    """The batch's sum of w_i l_i; its gradient stands in the loss's dy."""
+    cdef const op_t *op = run.program.loss.ops
+    cdef i64 chunks = (run.batch.rows + FR_ROW_CHUNK - 1) // FR_ROW_CHUNK, i
+    cdef double total = 0
+    segment(run, &run.program.forward)
+    run.op = op
+    share(run, loss_rows, chunks, UNIT * run.batch.rows * op.n_out)
+    for i in range(chunks):
+        total += run.memory.partial[i]
+    return total
+
+
+cdef void loss_rows(void *job, i64 item, int worker) noexcept nogil:
+    cdef run_t *run = <run_t *>job
+    cdef const op_t *op = run.op
+    cdef i64 at = item * FR_ROW_CHUNK, n = min(FR_ROW_CHUNK, run.batch.rows - at), size = run.itemsize
+    cdef i64 offset = at * op.n_out * size
+    cdef const char *targets = run.batch.targets + at * target_bytes(run.table, size)
+    cdef const char *weights = run.batch.weights + at * size if run.batch.weights is not NULL else NULL
+    run.memory.partial[item] = (<fr_loss *>op.kernel)(run.memory.slot[op.dy] + offset, run.memory.slot[op.y] + offset,
+                                                      targets, weights, n, op.n_out, run.batch.scale, op.alpha)
+
+
+cdef void backward(run_t *run) noexcept nogil:
+    segment(run, &run.program.backward)
+
+
+cdef void infer(run_t *run, const char *x, char *out, i64 rows) noexcept nogil:
+    """The forward segment with nothing dropped, of rows that are read where they are; out NULL: into the workspace."""
+    run.batch.rows, run.batch.training, run.memory.slot[0] = rows, False, <char *>x
+    if out is not NULL:
+        run.memory.slot[run.program.output] = out
+    segment(run, &run.program.forward)
+
+
+# ---- the update -----------------------------------------------------------------------------------------------------
+
+
+cdef double update(run_t *run, double rate, double *memory, bint move) noexcept nogil:
+    """Penalties, move and proximal steps of all parameters; returns the penalty before the move. memory: [t, c]."""
+    cdef const program_t *program = run.program
+    cdef double work = PARAMETER * run.n_params, total = 0
+    cdef i64 chunks = program.chunks, items = items_for(run, work, chunks), i
+    run.settings, run.move = program.settings, move
+    run.settings.learning_rate = rate
+    if move:
+        memory[0] += 1
+        memory[1] = run.settings.momentum * memory[1] + rate
+    run.step_size = run.settings.momentum * memory[1] + rate if run.settings.nesterov else memory[1]
+    if program.element_steps:
+        run.settings.correction1 = 1 - fr_power(run.settings.beta1, <i64>memory[0])
+        run.settings.correction2 = 1 - fr_power(run.settings.beta2, <i64>memory[0])
+    run.per_item = (chunks + items - 1) // items
+    share(run, update_chunks, (chunks + run.per_item - 1) // run.per_item, work)
+    for i in range(chunks):
+        total += run.memory.partial[i]
+    return total
+
+
+cdef void update_chunks(void *job, i64 item, int worker) noexcept nogil:
+    """Chunks are numbered through all ranges: find each range's first, and do those that are in this item."""
+    cdef run_t *run = <run_t *>job
+    cdef const segment_t *ops = &run.program.update
+    cdef i64 chunk = item * run.per_item, end = min(chunk + run.per_item, run.program.chunks), of_range = 0, chunks
+    cdef int first = 0, last
+    while first < ops.n and chunk < end:
+        last = first
+        while last < ops.n and ops.ops[last].start == ops.ops[first].start:
+            last += 1
+        chunks = (ops.ops[first].stop - ops.ops[first].start + FR_CHUNK - 1) // FR_CHUNK
+        while chunk < min(end, of_range + chunks):
+            run.memory.partial[chunk] = update_chunk(run, first, last, (chunk - of_range) * FR_CHUNK, worker)
+            chunk += 1
+        of_range += chunks
+        first = last
+
+
+cdef double update_chunk(run_t *run, int first, int last, i64 offset, int worker) noexcept nogil:
+    cdef const op_t *op = &run.program.update.ops[first]
+    cdef i64 size = run.itemsize, at = op.start + offset, n = min(FR_CHUNK, op.stop - at)
+    cdef char *weight = run.params + at * size
+    cdef char *gradient = run.memory.gradient + at * size
+    cdef char *m = run.buffers + at * size if run.n_buffers > 0 else NULL
+    cdef char *v = run.buffers + (run.n_params + at) * size if run.n_buffers > 1 else NULL
+    cdef bint prox = run.program.update.ops[last - 1].code == PROX
+    cdef char *steps = scratch_of(run, worker) if prox and run.program.element_steps else NULL
+    cdef fr_step settings = run.settings
+    cdef double total = 0
+    cdef int i
+    for i in range(first, last):
+        op = &run.program.update.ops[i]
+        if op.code == PENALTY:
+            total += (<fr_penalty *>op.kernel)(gradient if run.move and op.alpha else NULL, weight, n,
+                                               run.scalars[op.strength])
+        elif run.move and op.code == UPDATE:
+            settings.decay = settings.learning_rate * run.scalars[op.decay] if op.decay >= 0 else 0
+            settings.floor = run.scalars[op.strength] if op.strength >= 0 else 0
+            (<fr_update *>op.kernel)(weight, gradient, m, v, steps, n, &settings)
+        elif run.move and op.code == PROX:
+            (<fr_prox *>op.kernel)(weight, steps, n, run.step_size, run.scalars[op.strength])
+    return total
+
+
+cdef double mass_of(const char *weights, i64 n, i64 itemsize) noexcept nogil:
+    """Sum of n row weights in float64; n where there are none."""
+    cdef double total = 0
+    cdef i64 i
+    if weights is NULL:
+        return n
+    for i in range(n):
+        total += (<const double *>weights)[i] if itemsize == 8 else (<const float *>weights)[i]
+    return total
