@@ -8,9 +8,11 @@
  *    share is done when it comes.
  * c) Who finds nothing looks again for some microseconds, which bridges the gaps between a step's sections, and then
  *    sleeps. A sleeper is woken for the sections that it may share.
- * d) Workers block all signals: those belong to the interpreter's threads.
- * e) After fork the child has no workers. A handler forgets them, and the first claim makes new ones.
- * f) Without POSIX or Windows threads, or C11 atomics, the caller computes alone: the same bits.
+ * d) Where other processes want the same cores, a worker may lose its core in the middle of an item, for milliseconds. A
+ *    caller that has waited longer than it has worked does the next sections alone, each time it happens more of them.
+ * e) Workers block all signals: those belong to the interpreter's threads.
+ * f) After fork the child has no workers. A handler forgets them, and the first claim makes new ones.
+ * g) Without POSIX or Windows threads, or C11 atomics, the caller computes alone: the same bits.
  */
 #include "pool.h"
 #include "fpmode.h"
@@ -27,7 +29,7 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
+#include <time.h>
 
 #if defined(__x86_64__) || defined(__i386__)
 #define pause_cpu() __builtin_ia32_pause()
@@ -36,7 +38,10 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 #else
 #define pause_cpu() ((void)0)
 #endif
-#define LOOKS 1000 /* at the ticket before sleeping: some ten to forty microseconds */
+#define LOOKS 1000      /* at the ticket before sleeping: some ten to forty microseconds */
+#define STALL 100e-6    /* seconds of waiting beyond the work that say that a worker has lost its core */
+#define FEW_SECTIONS 64 /* done alone after a stall, and four times as many after the next */
+#define MANY_SECTIONS 65536
 
 /* ---- threads, locks and conditions ------------------------------------------------------------------------------ */
 
@@ -91,6 +96,7 @@ typedef struct {
 typedef struct {
     atomic_int taken;   /* by a run */
     int workers;        /* that exist; only the run that has the pool reads and changes it */
+    i64 alone, penance; /* sections to do alone now, and after the next stall */
     _Atomic u64 ticket; /* threads that may take items << 32 | items not taken */
     fr_task *task;      /* of this section, as job and items */
     void *job;
@@ -179,6 +185,7 @@ static pool_t *find_pool(void)
 {
     pool_t *pool = atomic_load(&the_pool), *none = NULL;
     if (pool || !(pool = calloc(1, sizeof *pool))) return pool;
+    pool->penance = FEW_SECTIONS;
     pool->sleep = (lock_t)LOCK_INIT;
     pool->finished = (condition_t)CONDITION_INIT;
     if (!atomic_compare_exchange_strong(&the_pool, &none, pool)) { /* another thread was first */
@@ -210,13 +217,45 @@ void fr_pool_release(void)
     if (pool) atomic_store(&pool->taken, 0); /* a signal handler may have forked */
 }
 
+static double seconds(void)
+{
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Until the items that workers have taken are finished. */
+static void await(pool_t *pool)
+{
+    for (int looks = 0; looks < LOOKS; looks++) {
+        if (!atomic_load(&pool->unfinished)) return;
+        pause_cpu();
+    }
+    lock(&pool->sleep);
+    atomic_store(&pool->caller_sleeps, 1);
+    while (atomic_load(&pool->unfinished)) wait_for(&pool->finished, &pool->sleep);
+    atomic_store(&pool->caller_sleeps, 0);
+    unlock(&pool->sleep);
+}
+
+/* How long to work alone now, after a section that took so long here and then so long elsewhere. */
+static void judge(pool_t *pool, double worked, double waited)
+{
+    if (waited > worked + STALL) {
+        pool->alone = pool->penance;
+        if (pool->penance < MANY_SECTIONS) pool->penance *= 4;
+    } else if (pool->penance > FEW_SECTIONS) pool->penance--;
+}
+
 void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 {
     pool_t *pool = atomic_load(&the_pool);
-    if (!pool) {
+    if (!pool || pool->alone > 0) {
         for (i64 item = 0; item < items; item++) task(job, item, 0);
+        if (pool) pool->alone--;
         return;
     }
+    const double start = seconds();
     pool->task = task;
     pool->job = job;
     pool->items = items;
@@ -230,16 +269,8 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
         }
     while (run_one(pool, 0)) {
     }
-    for (int looks = 0; atomic_load(&pool->unfinished);) {
-        if (++looks < LOOKS) {
-            pause_cpu();
-            continue;
-        }
-        lock(&pool->sleep);
-        atomic_store(&pool->caller_sleeps, 1);
-        while (atomic_load(&pool->unfinished)) wait_for(&pool->finished, &pool->sleep);
-        atomic_store(&pool->caller_sleeps, 0);
-        unlock(&pool->sleep);
-    }
+    const double done = seconds();
+    await(pool);
+    judge(pool, done - start, seconds() - done);
 }
 #endif
