@@ -11,7 +11,7 @@ from fastreg.inference import Inference
 from fastreg.initial import write_initial_weights
 from fastreg.layout import Parameters, aligned_zeros
 from fastreg.losses import Loss
-from fastreg.plan import lower
+from fastreg.plan import lower_layers
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,8 @@ class Spec:
     dtype: np.dtype
     engine: str
 
-    def plan(self, n_inputs, optimizer=None, labels=False):
-        return lower(
-            self.layers, self.loss, n_inputs, self.dtype,
-            penalties=self.penalties, optimizer=optimizer, labels=labels,
-        )  # fmt: skip
+    def body(self, n_inputs):
+        return lower_layers(self.layers, self.loss, n_inputs, self.dtype, penalties=self.penalties)
 
 
 class Model:
@@ -46,8 +43,8 @@ class Model:
     """
 
     def __init__(self, spec, n_inputs, *, seed):
-        self.spec, self._plans = spec, {}
-        self.plan = self.plan_for(None, False, n_inputs)
+        self.spec, self._body, self._plans = spec, spec.body(n_inputs), {}
+        self.plan = self.plan_for(None, False)
         self.weights = aligned_zeros(self.plan.layout.size, spec.dtype)
         self.parameters = Parameters(self.plan.layout, self.weights)
         self.inference = Inference(self.engine, spec.loss, self.plan.n_outputs, spec.dtype)
@@ -65,12 +62,12 @@ class Model:
         write_initial_weights(weights, self.plan, self.spec.layers, seed=seed)
         self.weights[...] = weights
 
-    def plan_for(self, optimizer, labels, n_inputs=None):
+    def plan_for(self, optimizer, labels):
         """Return the plan that trains with `optimizer` (None: inference) on labels or on a matrix."""
         key = optimizer, labels
         if key not in self._plans:
             self._plans = {k: plan for k, plan in self._plans.items() if k[0] is None}  # one for training is enough
-            self._plans[key] = self.spec.plan(n_inputs or self.n_inputs, optimizer, labels)
+            self._plans[key] = self._body.plan(optimizer, labels)
         return self._plans[key]
 
     def engine(self, labels, optimizer=None):

@@ -16,7 +16,7 @@ import numpy as np
 from fastreg.builder import Builder, put
 from fastreg.layers import Activation, Dense, Dropout, Layer
 from fastreg.layout import Layout
-from fastreg.losses import as_loss, remaining_activation
+from fastreg.losses import Loss, as_loss, remaining_activation
 from fastreg.ops import INTEGERS, NONE, op, records
 from fastreg.penalties import match_penalties
 
@@ -110,6 +110,11 @@ def lower(layers, loss, n_inputs, dtype, *, penalties=None, optimizer=None, labe
         For layers that make no network, a last activation that does not fit the loss, a pattern that
         matches no parameter, or a name used twice.
     """
+    return lower_layers(layers, loss, n_inputs, dtype, penalties=penalties).plan(optimizer, labels)
+
+
+def lower_layers(layers, loss, n_inputs, dtype, *, penalties=None):
+    """Return what all plans of a network share, a `Body`; the arguments are those of `lower`."""
     loss, dtype = as_loss(loss), _check_dtype(dtype)
     builder = Builder(n_inputs)
     for layer in _without_link(_check_layers(layers), loss):
@@ -120,23 +125,52 @@ def lower(layers, loss, n_inputs, dtype, *, penalties=None, optimizer=None, labe
             " for one output use 'binary_cross_entropy'"
         )
     layout = builder.place_parameters(dtype)
-    chosen = match_penalties(builder.penalties, penalties)
-    update = _update(layout, chosen, optimizer, builder.scalars)
     gradients = len(builder.slots), len(builder.slots) + 1
-    return Plan(
+    return Body(
         layout=layout,
         slots=(*builder.slots, *[max(builder.slots[1:])] * 2),
         output=builder.slot,
         forward=records(builder.records),
-        loss=records([_loss(loss, builder, labels, gradients[0])]),
         backward=records(_backward(builder.records, *gradients)),
-        update=records(update),
-        scalars=np.array(builder.scalars, dtype=np.float64),
-        settings=optimizer.settings() if optimizer else {},
-        buffers=optimizer.buffers if optimizer else 0,
-        labels=bool(labels),
+        scalars=tuple(builder.scalars),
+        penalties=match_penalties(builder.penalties, penalties),
+        loss=loss,
         dtype=dtype,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """The part of a network's plans that is the same for inference and for every optimizer."""
+
+    layout: Layout
+    slots: tuple
+    output: int
+    forward: np.ndarray
+    backward: np.ndarray
+    scalars: tuple
+    penalties: dict  # by parameter name
+    loss: Loss
+    dtype: np.dtype
+
+    def plan(self, optimizer=None, labels=False):
+        """Return the `Plan` that trains with `optimizer`, or the one of inference, on labels or on a matrix."""
+        scalars = list(self.scalars)
+        update = _update(self.layout, self.penalties, optimizer, scalars)
+        return Plan(
+            layout=self.layout,
+            slots=self.slots,
+            output=self.output,
+            forward=self.forward,
+            loss=records([_loss(self, labels)]),
+            backward=self.backward,
+            update=records(update),
+            scalars=np.array(scalars, dtype=np.float64),
+            settings=optimizer.settings() if optimizer else {},
+            buffers=optimizer.buffers if optimizer else 0,
+            labels=bool(labels),
+            dtype=self.dtype,
+        )
 
 
 def _check_layers(layers):
@@ -171,10 +205,10 @@ def _without_link(layers, loss):
     return layers
 
 
-def _loss(loss, builder, labels, dy):
-    n_out = builder.width
-    return op("loss", kernel=loss.kernel(labels), y=builder.slot, dy=dy, n_out=n_out,
-              alpha=loss.output_weight(n_out))  # fmt: skip
+def _loss(body, labels):
+    n_out, first_gradient = body.slots[body.output], len(body.slots) - 2
+    return op("loss", kernel=body.loss.kernel(labels), y=body.output, dy=first_gradient, n_out=n_out,
+              alpha=body.loss.output_weight(n_out))  # fmt: skip
 
 
 def _backward(forward, dy, dx):
