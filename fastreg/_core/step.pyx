@@ -30,12 +30,22 @@ GATHER, ELEMENT, UNIT, PARAMETER = 20, 50, 200, 100
 # ---- sharing --------------------------------------------------------------------------------------------------------
 
 
-cdef i64 items_for(run_t *run, double work, i64 most) noexcept nogil:
+cdef i64 items_for(run_t *run, double work) noexcept nogil:
     """How many items a section should have: one where one thread computes it, but for looks at signals."""
     cdef double items = work / SIGNAL_WORK
     if run.threads > 1 and work >= PAYS:
         items = max(items, <double>run.threads, min(work / ITEM, 4.0 * run.threads))
-    return max(1, min(<i64>items, most))
+    return <i64>items if items > 1 else 1
+
+
+cdef i64 cut(run_t *run, double work, i64 n) noexcept nogil:
+    """Cut n rows or chunks into items of `per_item`; returns how many items."""
+    cdef i64 items = items_for(run, work)
+    run.per_item = n
+    if items == 1 or n < 2:
+        return n > 0
+    run.per_item = (n + items - 1) // items
+    return (n + run.per_item - 1) // run.per_item
 
 
 cdef void share(run_t *run, fr_task *task, i64 items, double work) noexcept nogil:
@@ -71,24 +81,27 @@ cdef tiles_t tiles_of(i64 m, i64 n, i64 count, bint rows_first) noexcept nogil:
     An operand is packed once for each part. Columns first leaves that of the forward product and of the input gradient
     in one piece; rows first does so for the weight gradient.
     """
-    cdef tiles_t t
-    cdef i64 panels = (n + 63) // 64, strips = (m + 47) // 48, down, across
+    cdef tiles_t t = tiles_t(m, n, m, n, 1, 1)
+    cdef i64 panels, strips, down, across
+    if count == 1 or m == 0 or n == 0:
+        return t
+    panels, strips = (n + 63) // 64, (m + 47) // 48
     if rows_first:
         down = min(strips, count)
         across = min(panels, (count + down - 1) // down)
     else:
         across = min(panels, count)
         down = min(strips, (count + across - 1) // across)
-    t.m, t.n = m, n
-    t.rows = m if down <= 1 else (strips + down - 1) // down * 48
-    t.columns = n if across <= 1 else (panels + across - 1) // across * 64
-    t.across = (n + t.columns - 1) // t.columns if n else 0
-    t.count = t.across * ((m + t.rows - 1) // t.rows) if m else 0
+    t.rows, t.columns = (strips + down - 1) // down * 48, (panels + across - 1) // across * 64
+    t.across = (n + t.columns - 1) // t.columns
+    t.count = t.across * ((m + t.rows - 1) // t.rows)
     return t
 
 
 cdef fr_part part_of(const tiles_t *t, i64 item) noexcept nogil:
-    cdef fr_part part
+    cdef fr_part part = fr_part(0, t.m, 0, t.n)
+    if t.count == 1:
+        return part
     part.row, part.column = item // t.across * t.rows, item % t.across * t.columns
     part.rows, part.columns = min(t.rows, t.m - part.row), min(t.columns, t.n - part.column)
     return part
@@ -116,11 +129,10 @@ cdef i64 target_bytes(const table_t *table, i64 itemsize) noexcept nogil:
 cdef void load(run_t *run, const table_t *table, const i64 *rows, i64 n) noexcept nogil:
     """Copy the batch's rows, targets and weights into the workspace."""
     cdef double work = GATHER * n * table.n_inputs
-    cdef i64 items = items_for(run, work, n)
     run.batch.rows, run.batch.targets, run.batch.training = n, run.memory.targets, True
     run.batch.weights = run.memory.weights if table.weights is not NULL else NULL
-    run.table, run.rows, run.per_item = table, rows, (n + items - 1) // items
-    share(run, load_rows, (n + run.per_item - 1) // run.per_item if n else 0, work)
+    run.table, run.rows = table, rows
+    share(run, load_rows, cut(run, work, n), work)
 
 
 cdef void load_rows(void *job, i64 item, int worker) noexcept nogil:
@@ -143,9 +155,8 @@ cdef void load_rows(void *job, i64 item, int worker) noexcept nogil:
 cdef void elements(run_t *run, const op_t *op) noexcept nogil:
     """What an operation does to each number of its rows: activation, dropout, their gradients."""
     cdef double work = ELEMENT * run.batch.rows * op.n_out
-    cdef i64 items = items_for(run, work, run.batch.rows)
-    run.op, run.per_item = op, max(1, (run.batch.rows + items - 1) // items)
-    share(run, element_rows, (run.batch.rows + run.per_item - 1) // run.per_item, work)
+    run.op = op
+    share(run, element_rows, cut(run, work, run.batch.rows), work)
 
 
 cdef void element_rows(void *job, i64 item, int worker) noexcept nogil:
@@ -200,7 +211,7 @@ cdef void dense(run_t *run, const op_t *op) noexcept nogil:
     """Product and bias; then activation and dropout."""
     cdef double work = 2.0 * run.batch.rows * op.n_in * op.n_out
     run.op = op
-    run.product = tiles_of(run.batch.rows, op.n_out, items_for(run, work, 1 << 20), False)
+    run.product = tiles_of(run.batch.rows, op.n_out, items_for(run, work), False)
     share(run, dense_part, run.product.count, work)
     if op.kernel is not NULL or rate_of(run, op) > 0:
         elements(run, op)
@@ -221,7 +232,7 @@ cdef void dense_part(void *job, i64 item, int worker) noexcept nogil:
 cdef void dense_backward(run_t *run, const op_t *op) noexcept nogil:
     """The gradient through the activation; then those of weight, bias and, where there is a layer below, input."""
     cdef double work = 2.0 * run.batch.rows * op.n_in * op.n_out
-    cdef i64 parts = items_for(run, work, 1 << 20)
+    cdef i64 parts = items_for(run, work)
     if op.kernel is not NULL:
         elements(run, op)
     run.op = op
@@ -317,7 +328,7 @@ cdef double update(run_t *run, double rate, double *memory, bint move) noexcept 
     """Penalties, move and proximal steps of all parameters; returns the penalty before the move. memory: [t, c]."""
     cdef const program_t *program = run.program
     cdef double work = PARAMETER * run.n_params, total = 0
-    cdef i64 chunks = program.chunks, items = items_for(run, work, chunks), i
+    cdef i64 i
     run.settings, run.move = program.settings, move
     run.settings.learning_rate = rate
     if move:
@@ -327,9 +338,8 @@ cdef double update(run_t *run, double rate, double *memory, bint move) noexcept 
     if program.element_steps:
         run.settings.correction1 = 1 - fr_power(run.settings.beta1, <i64>memory[0])
         run.settings.correction2 = 1 - fr_power(run.settings.beta2, <i64>memory[0])
-    run.per_item = (chunks + items - 1) // items
-    share(run, update_chunks, (chunks + run.per_item - 1) // run.per_item, work)
-    for i in range(chunks):
+    share(run, update_chunks, cut(run, work, program.chunks), work)
+    for i in range(program.chunks):
         total += run.memory.partial[i]
     return total
 
