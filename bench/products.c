@@ -109,7 +109,7 @@ typedef struct {
 /* The only call. As in training, the forward product alone has a bias. */
 static void multiply(const product *p)
 {
-    ((fr_product *)p->kernel)(p->c, p->a, p->b, p->bias, p->m, p->n, p->k, 0, p->scratch);
+    ((fr_product *)p->kernel)(p->c, p->a, p->b, p->bias, p->m, p->n, p->k, 0, NULL, p->scratch);
 }
 
 static void fill(void *x, i64 n)
