@@ -120,13 +120,11 @@ INLINE vec vlog(vec x)
     return vselect(vlt(x, R(INFINITE)), y, x); /* +inf and NaN stay */
 }
 
-/* log(1 + x) for x >= 0: the rounding of 1 + x is undone by the factor x / ((1 + x) - 1) (Kahan). */
+/* log(1 + x) for x >= 0: what rounding 1 + x has lost is added back, times the slope of the logarithm there. */
 INLINE vec vlog1p(vec x)
 {
-    vec u = R(1) + x;
-    vec d = u - R(1);
-    vmask unchanged = veq(d, R(0));
-    return vselect(unchanged, x, vlog(u) * (x / vselect(unchanged, R(1), d)));
+    const vec u = R(1) + x, lost = x - (u - R(1));
+    return vselect(vlt(x, R(INFINITE)), vlog(u) + lost / u, x);
 }
 
 /* 1 / (1 + exp(-x)), from e = exp(-|x|), which cannot overflow; the quotient is corrected by its remainder. */
@@ -146,16 +144,16 @@ INLINE vec vtanh(vec x)
     p = vfma(z, p, R(-1.61468768441708447952e3));
     vec q = vfma(z, z + R(1.12811678491632931402e2), R(2.23548839060100448583e3));
     q = vfma(z, q, R(4.84406305325125486048e3));
-    vec near = vfma(x * z, p / q, x);
+    vec near = vfma(a * z, p / q, a);
 #else
     vec p = vfma(z, R(-5.70498872745e-3), R(2.06390887954e-2));
     p = vfma(z, p, R(-5.37397155531e-2));
     p = vfma(z, p, R(1.33314422036e-1));
     p = vfma(z, p, R(-3.33332819422e-1));
-    vec near = vfma(x * z, p, x);
+    vec near = vfma(a * z, p, a);
 #endif
-    vec far = vcopysign(R(1) - R(2) / (vexp(a + a) + R(1)), x);
-    return vselect(vlt(a, R(0.625)), near, far);
+    vec far = R(1) - R(2) / (vexp(a + a) + R(1));
+    return vcopysign(vselect(vlt(a, R(0.625)), near, far), x);
 }
 
 #endif
