@@ -250,7 +250,7 @@ def leaky_relu(out, x, leak=0.01):
 
 
 def sigmoid(out, x):
-    """Logistic function ``1 / (1 + exp(-x))``, at most 2 ULP off. Any shape; out may be x."""
+    """Logistic function ``1 / (1 + exp(-x))``, at most 2 ULP off (2.4 without FMA). Any shape; out may be x."""
     _activation("sigmoid", out, x, 0)
 
 
