@@ -9,7 +9,7 @@ EXTRA = $(PY) -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', '
 	print(*p['optional-dependencies'][sys.argv[1]], sep='\n')"
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo test bench lint lint-python lint-cython lint-c lint-types bits products docs asan clean
+.PHONY: help prerequisites demo test bench lint lint-python lint-cython lint-c lint-types bits ulp products docs asan clean
 
 help:
 	@echo "make demo    no regularization against L2, L1, dropout and all three, compiled and in NumPy"
@@ -18,6 +18,7 @@ help:
 	@echo "make lint    ruff, cython-lint, clang-format, mypy, and the stubs against what is compiled"
 	@echo "make docs    the reference pages in build/docs"
 	@echo "make bits    the same weights from every compiler, level and machine found here, bit for bit"
+	@echo "make ulp     exp, log, tanh, sigmoid and erf against exact results: every float32, some float64; minutes"
 	@echo "make products  the products' share of the FMA peak, and sizes that fall out of line"
 	@echo "make asan    the suite under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make clean   remove what was built, and the virtual environment"
@@ -57,6 +58,9 @@ lint-types: .venv/.linters
 # Clang comes with ziglang, arm64 with qemu-user as well, where they are installed.
 bits: .venv/.installed
 	$(PY) tools/bits.py
+
+ulp: .venv/.installed
+	$(PY) tools/ulp.py
 
 # Three minutes of one core, undisturbed where the shares are to be believed.
 products: .venv/.installed

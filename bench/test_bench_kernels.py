@@ -74,6 +74,7 @@ def dense_forward():
 # family or name -> arguments of a call: (positional, by keyword)
 BY_FAMILY = {"activation": elementwise, "gradient": gradient, "penalty": penalty, "prox": threshold}
 BY_NAME = {
+    "log": lambda: ((empty(ROWS, UNITS), np.abs(normal(ROWS, UNITS))), {}),
     "gemm_nn": dense_forward,
     "gemm_nt": lambda: ((empty(ROWS, INPUTS), normal(ROWS, UNITS), normal(INPUTS, UNITS)), {}),
     "gemm_tn": lambda: ((empty(INPUTS, UNITS), normal(ROWS, INPUTS), normal(ROWS, UNITS)), {}),

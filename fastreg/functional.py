@@ -63,7 +63,7 @@ def sigmoid(x):
     Returns
     -------
     float or array like x
-        In [0, 1], at most 2 ULP off.
+        In [0, 1], at most 2 ULP off (2.4 on machines without FMA).
     """
     return _mapped(kernels.sigmoid, x)
 

@@ -1,4 +1,4 @@
-/* elementwise.c: activations and their gradients, softmax, gathering of rows.
+/* elementwise.c: activations and their gradients, exp, log and erf, softmax, gathering of rows.
  *
  * Gradients are functions of the activation's output y, so the input need not be kept.
  * ReLU keeps NaN (0 only where x <= 0), so that a diverging training is seen in its loss.
@@ -46,6 +46,9 @@ INLINE vec relu_of(vec x, vec a) { return vselect(vle(x, vset(0)), vset(0), x); 
 INLINE vec leaky_relu_of(vec x, vec a) { return vselect(vle(x, vset(0)), a * x, x); }
 INLINE vec sigmoid_of(vec x, vec a) { return vsigmoid(x); }
 INLINE vec tanh_of(vec x, vec a) { return vtanh(x); }
+INLINE vec exp_of(vec x, vec a) { return vexp(x); }
+INLINE vec log_of(vec x, vec a) { return vlog(x); }
+INLINE vec erf_of(vec x, vec a) { return verf(x); }
 
 INLINE vec relu_slope(vec dy, vec y, vec a) { return vkeep(vgt(y, vset(0)), a * dy); }
 INLINE vec leaky_relu_slope(vec dy, vec y, vec a) { return vselect(vgt(y, vset(0)), dy, a * dy); }
@@ -56,6 +59,9 @@ ACTIVATION(relu, relu_of)
 ACTIVATION(leaky_relu, leaky_relu_of)
 ACTIVATION(sigmoid, sigmoid_of)
 ACTIVATION(tanh, tanh_of)
+ACTIVATION(exp, exp_of)
+ACTIVATION(log, log_of)
+ACTIVATION(erf, erf_of)
 GRADIENT(relu_gradient, relu_slope)
 GRADIENT(leaky_relu_gradient, leaky_relu_slope)
 GRADIENT(sigmoid_gradient, sigmoid_slope)

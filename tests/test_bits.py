@@ -1,16 +1,13 @@
 """Contract 4: same seed, same bits, for every compiler and every instruction level with FMA hardware."""
 
-import importlib.util
+import importlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from fastreg._core import table
-
-TOOL = Path(__file__).parents[1] / "tools" / "bits.py"
 
 # Trains networks of all activations, losses and optimizers, and prints a hash of all that came out.
 TRAINING = """
@@ -41,16 +38,10 @@ print(hashed.hexdigest())
 @pytest.fixture(scope="module")
 def bits():
     """tools/bits.py as a module, where the sources of the kernels are beside the tests."""
-    if not TOOL.exists():
-        pytest.skip("no tools/bits.py: these tests run without the source tree")
-    spec = importlib.util.spec_from_file_location("bits", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bits"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    missing = [path.name for path in (module.SETUP, module.KERNELS, module.PROGRAM) if not path.exists()]
-    if missing:
+    compilers = pytest.importorskip("compilers", reason="no tools: these tests run without the source tree")
+    if missing := compilers.missing_sources():
         pytest.skip(f"no {missing[0]}: these tests run without the source tree")
-    return module
+    return importlib.import_module("bits")
 
 
 @pytest.fixture(scope="module")

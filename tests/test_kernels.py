@@ -9,6 +9,7 @@ c) Orders of summation and random numbers are contracts, so they are checked to 
 
 import ctypes
 import inspect
+import math
 import platform
 import re
 import zlib
@@ -31,7 +32,7 @@ SIZES = (0, 1, 7, 8, 9, 15, 16, 17, 33, 100)
 CLASSES = (1, 2, 3, 10, 16, 17, 33)
 TOLERANCE = {"float32": {"rtol": 3e-6, "atol": 3e-6}, "float64": {"rtol": 1e-14, "atol": 1e-14}}
 VALUE_RTOL = {"float32": 1e-6, "float64": 1e-14}  # sums of terms of one sign
-ULP = 2.5  # of sigmoid and tanh: the promised 2 and the rounding of what they are compared with
+ULP = 2.5  # of the curves: the promised 2 and the rounding of what they are compared with
 FUSED = table.level() != "baseline" or platform.machine() in ("arm64", "aarch64")
 INT_POISON = -77
 
@@ -513,6 +514,9 @@ INF, NAN = np.inf, np.nan
 LIMITS = {
     "sigmoid": {0: 0.5, INF: 1, -INF: 0, NAN: NAN, 1000: 1, -1000: 0, 50: 1},
     "tanh": {0: 0, INF: 1, -INF: -1, NAN: NAN, 1000: 1, -1000: -1},
+    "exp": {0: 1, INF: INF, -INF: 0, NAN: NAN, 1000: INF, -1000: 0},
+    "log": {1: 0, 0: -INF, INF: INF, -INF: NAN, NAN: NAN, -3: NAN},
+    "erf": {0: 0, INF: 1, -INF: -1, NAN: NAN, 1000: 1, -1000: -1, 6: 1},
     "relu": {0: 0, INF: INF, -INF: 0, NAN: NAN, -3: 0, 3: 3},
     "leaky_relu": {0: 0, INF: INF, -INF: -INF, NAN: NAN, -4: np.float32(0.01) * -4, 3: 3},
     "identity": {0: 0, INF: INF, -INF: -INF, NAN: NAN, 3: 3},
@@ -530,6 +534,15 @@ def test_limits_are_exact(name, dtype):
         np.testing.assert_allclose(out, want, rtol=1e-7)
     else:
         np.testing.assert_array_equal(out, want)
+
+
+@pytest.mark.parametrize(("name", "want"), [("tanh", -0.0), ("erf", -0.0), ("exp", 1), ("log", -INF), ("sigmoid", 0.5)])
+@every_dtype
+def test_minus_zero_is_a_limit_too(name, want, dtype):
+    out = np.full(17, -0.0, dtype)
+    getattr(kernels, name)(out, out)
+    np.testing.assert_array_equal(out, np.full(17, want, dtype))
+    assert (np.signbit(out) == np.signbit(want)).all()
 
 
 SOFTMAX_ROWS = [
@@ -640,7 +653,10 @@ def test_nan_reaches_the_value_of_a_loss(name, classes, dtype):
 EXACTER = {"float32": np.float64}
 if np.finfo(np.longdouble).eps < np.finfo(np.float64).eps:
     EXACTER["float64"] = np.longdouble
-CURVES = {"sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh}
+CURVES = {
+    "exp": np.exp, "log": np.log, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh,
+    "erf": lambda x: np.vectorize(math.erf)(x.astype(np.float64)),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CURVES)
@@ -649,11 +665,23 @@ def test_curves_are_within_two_units_in_the_last_place(name, dtype):
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=4000) * 10.0**power for power in (-9, -3, 0, 1)]).astype(dtype)
     x = x[np.abs(x) < {"float32": 80, "float64": 700}[dtype]]
+    x = np.abs(x) if name == "log" else x
     out = np.empty_like(x)
     getattr(kernels, name)(out, x)
     exact = CURVES[name](x.astype(EXACTER[dtype]))
     error = np.abs(out.astype(EXACTER[dtype]) - exact) / np.spacing(np.abs(exact).astype(dtype))
     assert error.max() <= ULP
+
+
+@pytest.mark.parametrize("dtype", EXACTER)
+def test_the_loss_of_a_sure_logit_keeps_its_precision(dtype):
+    """log(1 + exp(-z)) where 1 + exp(-z) has lost much of the exponential: two functions, each within 2 ULP."""
+    z = np.linspace(4, 12, 2001).astype(dtype).reshape(-1, 1, 1)
+    one = np.ones((1, 1), dtype)
+    got = np.array([kernels.binary_cross_entropy(None, logit, one) for logit in z])
+    exact = np.log1p(np.exp(-z.astype(EXACTER[dtype]))).reshape(-1)
+    error = np.abs(got - exact) / np.spacing(exact.astype(dtype))
+    assert error.max() <= 2
 
 
 @every_dtype

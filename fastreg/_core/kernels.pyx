@@ -250,7 +250,7 @@ def leaky_relu(out, x, leak=0.01):
 
 
 def sigmoid(out, x):
-    """Logistic function ``1 / (1 + exp(-x))``, at most 2 ULP off. Any shape; out may be x."""
+    """Logistic function ``1 / (1 + exp(-x))``, at most 2 ULP off (2.4 without FMA). Any shape; out may be x."""
     _activation("sigmoid", out, x, 0)
 
 
@@ -262,6 +262,24 @@ def tanh(out, x):
 def softmax(out, x):
     """Softmax of each row of x (m, C), shifted by the row's maximum so that it cannot overflow; out may be x."""
     _activation("softmax", out, x, 0)
+
+
+def exp(out, x):
+    """Exponential, at most 2 ULP off; infinite and subnormal results without a warning. Any shape; out may be x."""
+    _activation("exp", out, x, 0)
+
+
+def log(out, x):
+    """Natural logarithm, at most 2 ULP off; -inf of 0 and NaN of x < 0 without a warning. Any shape; out may be x."""
+    _activation("log", out, x, 0)
+
+
+def erf(out, x):
+    """Error function, ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x; at most 2 ULP off.
+
+    Any shape; out may be x.
+    """
+    _activation("erf", out, x, 0)
 
 
 cdef int _slope(str name, real[::1] dx, const real[::1] dy, const real[::1] y, i64 rows, i64 cols,
