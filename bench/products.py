@@ -11,18 +11,16 @@ its neighbours. What looks slow is measured again, so that only what stays slow 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from report import ROOT, environment
 
 sys.path.insert(0, str(ROOT / "tools"))
 
-import bits  # its compilers, and the flags of setup.py
+import compilers
 
 PROGRAM = Path(__file__).with_name("products.c")
 KINDS, DTYPES = ("nn", "nt", "tn"), ("float32", "float64")
@@ -44,47 +42,18 @@ FIRST_SECONDS, AGAIN_SECONDS, AGAIN_ROUNDS, PASSES = 2e-5, 5e-4, 4, 3
 # ---- the program
 
 
-def jobs():
-    """(name of the object, source, flags): the kernels and the peak for each level and dtype, and the rest."""
-    common, levels = bits.flags_of_setup(bits.HOST)
-    common = [*common, *bits.WARNINGS, f"-I{bits.KERNELS}"]
-    several = ["-DFR_X86_LEVELS=1"] * (len(levels) > 1)
-    for name, source in {"program": PROGRAM, "dispatch": bits.KERNELS / "dispatch.c"}.items():
-        yield name, source, [*common, *several]
-    for level, flags in levels.items():
-        for dtype, macros in {"f32": [], "f64": ["-DFR_F64"]}.items():
-            for name, source in {"kernels": bits.KERNELS / "level.c", "peak": PROGRAM}.items():
-                yield f"{name}_{level}_{dtype}", source, [*common, f"-DFR_LEVEL={level}", *macros, *flags]
-
-
 def build(folder):
-    """Compile and link with the first compiler found; return (the program, the compiler's name)."""
-    compilers = bits.native_compilers()
-    if not compilers:
+    """Compile with the first compiler found; return (the program, the compiler's name)."""
+    found = compilers.native_compilers()
+    if not found:
         raise SystemExit("no C compiler found: install gcc or clang")
-
-    def run(*arguments):
-        command = [*compilers[0].compiler, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
-
-    def compile_one(job):
-        name, source, flags = job
-        run(*flags, "-c", source, "-o", objects[name])
-
-    objects = {name: Path(folder) / f"{name}.o" for name, _, _ in jobs()}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(compile_one, jobs()))
-    program = Path(folder) / "products"
-    run(*objects.values(), "-lm", "-o", program)
-    return program, compilers[0].name
+    return compilers.build(found[0], folder, PROGRAM, also={"peak": PROGRAM})[0], found[0].name
 
 
 def levels_here(program):
     """The levels that this machine runs, of x86-64 only those with FMA hardware."""
     found = subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
-    return [level for level in found if level != "baseline" or bits.HOST == "aarch64"]
+    return [level for level in found if level != "baseline" or compilers.HOST == "aarch64"]
 
 
 def time(command, cases, seconds, rounds):

@@ -46,7 +46,7 @@ def test_targets_are_marked_in_float32():
 
 
 def test_a_real_run(tmp_path):
-    if not products.bits.native_compilers():
+    if not products.compilers.native_compilers():
         pytest.skip("no C compiler found")
     command = [sys.executable, products.__file__, "--quick", "--dtypes", "float32", "--out", str(tmp_path)]
     env = os.environ | {"PYTHONPATH": str(Path(fastreg.__file__).parents[1])}

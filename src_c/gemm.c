@@ -27,11 +27,13 @@
 #define NV 2 /* 16 registers: 12 accumulators */
 #endif
 #define MR 6                                      /* rows of a tile */
-#define PANEL 64                                  /* columns of a packed panel of b: a multiple of NV * VL */
+#define PANEL (256 / (int)sizeof(real))           /* columns of a packed panel of b: a multiple of NV * VL */
 #define STRIP 48                                  /* columns of a packed strip of a transposed a: a multiple of MR */
 #define TINY 128                                  /* terms of a product that is computed number by number */
 #define DIRECT_B 16384                            /* elements of b up to which it is read in place */
 #define DIRECT_A (512 * 1024 / (int)sizeof(real)) /* and of a transposed a */
+#define ALIAS 4096                                /* bytes between numbers that share the first-level cache's lines */
+#define NARROW (3 * VL / 2)                       /* columns of c below which vectors along its rows fill better */
 
 typedef struct {
     const real *a; /* element (i, kk) at a[i * a_row + kk * a_k] */
@@ -119,6 +121,22 @@ static void panel(real *c, i64 ldc, operands o, i64 m, i64 n, int padded)
             tiles[rows - 1](c + i * ldc + j, ldc, &o, last);
         }
     }
+}
+
+/* The same for a c of few columns, computed transposed, so that its rows fill the vectors: o is the transposed product,
+ * of m <= NARROW rows and n <= PANEL columns. */
+static void narrow_panel(real *c, i64 ldc, const operands *o, i64 m, i64 n, int padded)
+{
+    real out[NARROW * PANEL];
+    operands plain = *o;
+    plain.bias = NULL;
+    plain.accumulate = 0;
+    panel(out, PANEL, plain, m, n, padded);
+    for (i64 j = 0; j < n; j++, c += ldc)
+        for (i64 i = 0; i < m; i++) {
+            const real y = o->accumulate ? c[i] + out[i * PANEL + j] : out[i * PANEL + j];
+            c[i] = o->bias ? y + o->bias[i] : y;
+        }
 }
 
 /* ---- packing --------------------------------------------------------------------------------------------------- */
@@ -222,7 +240,14 @@ static void k_gemm_nn(void *c_, const void *a_, const void *b_, const void *bias
     const real *a = a_, *b = b_, *bias = bias_;
     if (!part && tiny(c, a, k, 1, b, bias, m, n, k, accumulate)) return;
     const fr_part p = whole(part, m, n);
-    const int direct = n <= PANEL || n * k <= DIRECT_B || p.rows <= FR_FEW_ROWS;
+    const int few_rows = p.rows <= FR_FEW_ROWS, direct = few_rows || n <= PANEL || n * k <= DIRECT_B;
+    for (i64 i = 0; i < p.rows && n <= VL / 4 && !few_rows; i += PANEL) { /* a is packed for its few columns of b */
+        const i64 rows = p.rows - i < PANEL ? p.rows - i : PANEL;
+        const operands o = {b, 1, n, scratch, PANEL, bias, k, accumulate};
+        pack_transposed(scratch, a + (p.row + i) * k, k, rows);
+        narrow_panel(c + (p.row + i) * n, n, &o, n, rows, 1);
+    }
+    if (n <= VL / 4 && !few_rows) return;
     for (i64 j = p.column, end = j + p.columns; j < end; j += PANEL) {
         const i64 columns = end - j < PANEL ? end - j : PANEL;
         operands o = {a + p.row * k, k, 1, b + j, n, bias ? bias + j : NULL, k, accumulate};
@@ -255,9 +280,14 @@ static void transposed(real *c, const real *a, const real *b, const real *bias, 
                        int in_place, fr_part p, real *scratch)
 {
     const int direct_b = in_place || n <= PANEL || n * k <= DIRECT_B;
-    const int direct_a = in_place || m <= STRIP || m * k <= DIRECT_A;
+    const int direct_a = in_place || m <= STRIP || (m * k <= DIRECT_A && m * (i64)sizeof(real) % ALIAS);
     const i64 width = direct_a ? p.rows : STRIP, lines = direct_a ? m : STRIP;
     real *packed_b = scratch, *packed_a = packed_b + k * PANEL;
+    for (i64 i = 0; i < p.rows && n <= NARROW; i += PANEL) {
+        const operands o = {b, 1, n, a + p.row + i, m, bias, k, accumulate};
+        narrow_panel(c + (p.row + i) * n, n, &o, n, p.rows - i < PANEL ? p.rows - i : PANEL, 0);
+    }
+    if (n <= NARROW) return;
     if (!direct_a) pack_strips(packed_a, a + p.row, m, p.rows, k);
     for (i64 j = p.column, end = j + p.columns; j < end; j += PANEL) {
         const i64 columns = end - j < PANEL ? end - j : PANEL;

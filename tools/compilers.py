@@ -106,20 +106,22 @@ def flags_of_setup(machine):
     return names["common_flags"]("unix"), names["levels"]("unix")
 
 
-def jobs(toolchain, source, macros):
-    """(name of the object, source, its own flags): the kernels for each level and dtype, and the rest."""
+def jobs(toolchain, source, macros, also):
+    """(name of the object, source, its own flags): what is compiled for each level and dtype, and the rest."""
     common, levels = flags_of_setup(toolchain.machine)
     common = [*common, *WARNINGS, f"-I{KERNELS}", *["-DFR_SCALAR"] * toolchain.plain]
-    yield "program", source, [*common, *macros]
-    yield "dispatch", KERNELS / "dispatch.c", [*common, *["-DFR_X86_LEVELS=1"] * (len(levels) > 1)]
+    several = ["-DFR_X86_LEVELS=1"] * (len(levels) > 1)
+    yield "program", source, [*common, *several, *macros]
+    yield "dispatch", KERNELS / "dispatch.c", [*common, *several]
     for level, flags in levels.items():
         for dtype, wide in {"f32": [], "f64": ["-DFR_F64"]}.items():
-            yield f"{level}_{dtype}", KERNELS / "level.c", [*common, f"-DFR_LEVEL={level}", *wide, *flags]
+            for name, text in {"kernels": KERNELS / "level.c", **also}.items():
+                yield f"{name}_{level}_{dtype}", text, [*common, f"-DFR_LEVEL={level}", *wide, *flags]
 
 
-def build(toolchain, folder, source, macros=(), libraries=()):
-    """Compile and link the kernels with the program in `source`, which knows the macros; return the program, all
-    objects by name, and what the compiler had to say."""
+def build(toolchain, folder, source, macros=(), libraries=(), also=None):
+    """Compile and link the kernels with the program in `source`, which knows the macros, and with `also`, sources by
+    name that are compiled for each level too; return the program, all objects by name, and what the compiler said."""
 
     def run(*arguments):
         command = [*toolchain.compiler, *map(str, arguments)]
@@ -132,7 +134,7 @@ def build(toolchain, folder, source, macros=(), libraries=()):
         name, source, flags = job
         return run(*flags, "-c", source, "-o", objects[name])
 
-    work = list(jobs(toolchain, source, macros))
+    work = list(jobs(toolchain, source, macros, also or {}))
     objects = {name: Path(folder) / f"{name}.o" for name, _, _ in work}
     program = Path(folder) / "program"
     with ThreadPoolExecutor(os.cpu_count()) as pool:
