@@ -9,12 +9,13 @@ EXTRA = $(PY) -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', '
 	print(*p['optional-dependencies'][sys.argv[1]], sep='\n')"
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo test bench lint lint-python lint-cython lint-c lint-types bits ulp products docs asan clean
+.PHONY: help prerequisites demo test bench peers lint lint-python lint-cython lint-c lint-types bits ulp products docs asan clean
 
 help:
 	@echo "make demo    no regularization against L2, L1, dropout and all three, compiled and in NumPy"
 	@echo "make test    build in an own virtual environment and run the whole suite"
 	@echo "make bench   the six workloads against a hand-written NumPy loop: table, JSON, picture; then each kernel"
+	@echo "make peers   the same against scikit-learn, PyTorch and JAX as well, on one thread and on two: minutes"
 	@echo "make lint    ruff, cython-lint, clang-format, mypy, and the stubs against what is compiled"
 	@echo "make docs    the reference pages in build/docs"
 	@echo "make bits    the same weights from every compiler, level and machine found here, bit for bit"
@@ -35,6 +36,9 @@ bench: .venv/.installed
 	$(PY) bench/report.py
 	$(PY) -m pytest bench --benchmark-json=build/benchmarks.json \
 		--benchmark-columns=min,median,iqr,rounds --benchmark-sort=name
+
+peers: .venv/.peers
+	$(PY) bench/peers_report.py
 
 # The hooks of .pre-commit-config.yaml run these four one by one.
 lint: lint-python lint-cython lint-c lint-types
@@ -104,4 +108,8 @@ prerequisites:
 
 .venv/.linters: .venv/.installed pyproject.toml
 	$(EXTRA) lint | xargs $(PIP) install
+	@touch $@
+
+.venv/.peers: .venv/.installed pyproject.toml
+	$(EXTRA) peers | xargs $(PIP) install
 	@touch $@

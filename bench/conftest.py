@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from compare import FORCED, THREADS
+from workers import FORCED, THREADS
 
 for name in FORCED:
     os.environ.pop(name, None)

@@ -8,14 +8,13 @@ Nothing is timed before `compare` has shown that the trainers train the same net
 
 import argparse
 import json
-import os
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compare import BASELINE, TOLERANCE, TRAINERS, difference_after_five_steps, fair_environment, measure
+from compare import BASELINE, TRAINERS, measure, prove
+from workers import be_fair, workers
 from workloads import WORKLOADS
 
 ROOT = Path(__file__).parents[1]
@@ -76,24 +75,23 @@ def describe(env):
     """The environment in two lines."""
     pools = "; ".join(" ".join(str(value) for key, value in pool.items() if key != "threads") for pool in env["blas"])
     return (
-        f"{env['cpu']}, {env['level']}, one thread; {env['system']}; {env['date'][:10]}\n"
+        f"{env['cpu']}, {env['level']}, {in_words(env['threads'])}; {env['system']}; {env['date'][:10]}\n"
         f"fastreg {env['fastreg']} ({env['commit'] or 'no git'}), "
         f"Python {env['python']}, NumPy {env['numpy']} ({pools})"
     )
 
 
+def in_words(threads):
+    return "one thread" if threads == 1 else f"{threads} threads"
+
+
 # ---- the figures
 
 
-def prove(workload_names):
-    """The largest differences after five steps, {workload: {engine: ...}}; ends the program where one is too large."""
-    differences = {}
-    for name in workload_names:
-        engines = [trainer for trainer in TRAINERS if trainer != BASELINE]
-        differences[name] = {engine: difference_after_five_steps(WORKLOADS[name], engine) for engine in engines}
-        if not max(differences[name].values()) <= TOLERANCE:
-            raise SystemExit(f"{name}: not the same training, nothing is timed: {differences[name]}")
-    return differences
+def agreement(differences):
+    """What was proven, in words."""
+    worst = max(value for by_trainer in differences.values() for value in by_trainer.values())
+    return f"to {worst:.1e} of the largest"
 
 
 def figures(runs):
@@ -165,8 +163,8 @@ def draw_bars(axes, found, engine, shift):
         axes.annotate(text, (max(ratio, 1), place), (5, 0), textcoords="offset points", va="center", fontsize=9)
 
 
-def draw_scale(axes, ratios):
-    """The logarithmic scale of ratios, with a line at NumPy's own."""
+def draw_scale(axes, ratios, label="times as fast as a loop hand-written in NumPy (log scale)"):
+    """The logarithmic scale of ratios, with a line at 1."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -175,7 +173,7 @@ def draw_scale(axes, ratios):
     axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}×"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_xlabel("times as fast as a loop hand-written in NumPy (log scale)")
+    axes.set_xlabel(label)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
 
@@ -194,28 +192,28 @@ def main(arguments=None):
     chosen = parser.parse_args(arguments)
     env = environment()
     print(describe(env), flush=True)
-    differences = prove(chosen.workloads)
-    worst = max(value for by_engine in differences.values() for value in by_engine.values())
-    print(f"the same weights after five steps, to {worst:.1e} of the largest; now {chosen.repeats} runs of each\n")
-    workloads = summarize(measure(TRAINERS, chosen.workloads, chosen.repeats))
+    chosen_workloads = [WORKLOADS[name] for name in chosen.workloads]
+    with workers(TRAINERS) as running:
+        differences = prove(running, chosen_workloads)
+        print(f"the same weights after five steps, {agreement(differences)}; now {chosen.repeats} runs of each\n")
+        workloads = summarize(measure(running, chosen_workloads, chosen.repeats))
     print(table(workloads), "", sep="\n")
     write({"environment": env, "unit": UNIT, "differences": differences, "workloads": workloads}, chosen.out)
 
 
-def write(report, folder):
-    """bench.json and, where matplotlib is there, bench.png; says what was written."""
+def write(report, folder, name="bench", draw=draw):
+    """The report as JSON and, where matplotlib is there, its picture; says what was written."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bench.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print("wrote", folder / "bench.json")
+    (folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print("wrote", folder / f"{name}.json")
     try:
-        draw(report, folder / "bench.png")
+        draw(report, folder / f"{name}.png")
     except ImportError:
         print("no picture: it needs matplotlib (pip install matplotlib)")
     else:
-        print("wrote", folder / "bench.png")
+        print("wrote", folder / f"{name}.png")
 
 
 if __name__ == "__main__":
-    if os.environ != fair_environment():  # so that what is described is what the trainers' processes have
-        os.execve(sys.executable, [sys.executable, *sys.argv], fair_environment())
+    be_fair()
     main()

@@ -5,7 +5,8 @@ Here trainers run one after the other, in one process; `python bench/report.py` 
 
 import pytest
 
-from compare import BASELINE, TOLERANCE, TRAINERS, difference_after_five_steps, trainer
+from compare import BASELINE, TOLERANCE, TRAINERS, difference_after_five_steps
+from peers import trainer
 from workloads import WORKLOADS, make_data
 
 workloads = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import compare
 import fastreg
 import report
 from compare import TRAINERS
@@ -58,10 +59,11 @@ def test_without_matplotlib_it_says_so(finished, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "bench.png").exists()
 
 
-def test_a_different_training_is_not_timed(monkeypatch):
-    monkeypatch.setattr(report, "difference_after_five_steps", lambda workload, engine: float("nan"))
+@pytest.mark.parametrize("difference", [2e-4, float("nan")])
+def test_a_different_training_is_not_timed(difference):
+    answers = {"reference": lambda *question: 0.0, "compiled": lambda *question: difference}
     with pytest.raises(SystemExit, match="digits: not the same training, nothing is timed"):
-        report.prove(["digits"])
+        compare.prove(answers, [WORKLOADS["digits"]])
 
 
 def test_a_real_run(tmp_path):

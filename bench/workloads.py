@@ -30,6 +30,12 @@ class Workload:
         """Number of updates of the whole run; the last batch of an epoch may be smaller."""
         return self.epochs * -(-self.rows // self.batch)
 
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of the products of a step: three per layer, but the first needs no dX; the mean."""
+        products = [n_in * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:])]
+        return 2 * (3 * sum(products) - products[0]) * self.rows * self.epochs / self.steps
+
     def split(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Views of a flat buffer: all weights, (inputs, units) each, then all biases, (units,) each."""
         shapes = [*zip(self.sizes, self.sizes[1:]), *((units,) for units in self.sizes[1:])]
@@ -77,11 +83,11 @@ def make_optimizer():
     return fr.SGD(LEARNING_RATE, momentum=MOMENTUM, nesterov=True)
 
 
-def make_network(workload: Workload, engine: str = "compiled"):
+def make_network(workload: Workload, engine: str = "compiled", l1: float = L1_STRENGTH):
     """The workload's network in fastreg, built, and set to the start weights of `make_parameters`."""
     import fastreg as fr
 
-    penalty = fr.L2(L2_STRENGTH) + fr.L1(L1_STRENGTH, method="subgradient")
+    penalty = fr.L2(L2_STRENGTH) + fr.L1(l1, method="subgradient")
     layers: list = []
     for rate, units in zip(workload.dropout, workload.sizes[1:], strict=True):
         layers += [fr.Dropout(rate)] if rate else []
