@@ -119,18 +119,21 @@ cdef class Engine:
         cdef i64 n = x.shape[0], chunks = (n + FR_ROW_CHUNK - 1) // FR_ROW_CHUNK, i
         cdef double total = 0, mass = 0
         cdef inference_t job
-        cdef Workspace space
-        threads = max(1, min(useful_threads(&self.program.c, n, 0, threads), chunks))
-        cdef list spaces = [self._inference_workspace(min(n, FR_ROW_CHUNK), 2 * chunks if targets is not None else 0)]
-        spaces += [self._inference_workspace(FR_ROW_CHUNK, 0) for _ in range(threads - 1)]
+        cdef Workspace first = self._inference_workspace(min(n, FR_ROW_CHUNK), 2 * chunks if targets is not None else 0)
+        cdef list others = None
+        cdef run_t alone
+        threads = max(1, min(useful_threads(&self.program.c, n, 0, threads), chunks)) if threads > 1 else 1
         job.table = self._table(x, targets, weights)
-        job.rows, job.out = n, data_of(out, writable=True)
-        job.runs = <run_t *>calloc(threads, sizeof(run_t))
-        if job.runs is NULL:
-            raise MemoryError("no memory for the threads of a prediction")
-        for i, space in enumerate(spaces):
-            self._begin(&job.runs[i], space)
-            job.runs[i].watches = i == 0
+        job.rows, job.out, job.runs = n, data_of(out, writable=True), &alone
+        if threads > 1:
+            others = [self._inference_workspace(FR_ROW_CHUNK, 0) for _ in range(threads - 1)]
+            job.runs = <run_t *>calloc(threads, sizeof(run_t))
+            if job.runs is NULL:
+                raise MemoryError("no memory for the threads of a prediction")
+            for i in range(1, threads):
+                self._begin(&job.runs[i], others[i - 1])
+                job.runs[i].watches = False  # the calling thread looks at signals
+        self._begin(&job.runs[0], first)
         cdef double *partial = job.runs[0].memory.partial
         cdef u64 mode = fr_enter()
         threads = claim_threads(threads)
@@ -146,8 +149,9 @@ cdef class Engine:
         finally:
             if threads > 1:
                 release_threads()
+            if job.runs is not &alone:
+                free(job.runs)
             fr_leave(mode)
-            free(job.runs)
         if targets is None:
             return None
         for i in range(chunks):
