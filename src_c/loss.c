@@ -94,9 +94,26 @@ INLINE real soft_loss(const real *z, const real *t, i64 classes, real max, real 
     return lanes_total(loss);
 }
 
+/* One row whose classes and their exponentials stay in a register: the same bits. */
+INLINE real short_row(real *dz, const real *z, const int32_t label, int classes, real factor)
+{
+    const real max = row_max(z, classes), of_label = z[label] - max;
+    const vec e = vexp(vload_n(z, classes) - vset(max));
+    real lane[VL], sum = 0, log_sum[VL];
+    vstore(lane, e);
+    for (int c = 0; c < classes; c++) sum += lane[c];
+    vstore(log_sum, vlog(vset(sum)));
+    if (dz) {
+        vstore_n(dz, vset(factor) * (e / vset(sum)), classes);
+        dz[label] = factor * (lane[label] / sum - 1);
+    }
+    return log_sum[0] - of_label;
+}
+
 /* One row with its classes side by side; up to 16 classes the same bits as in narrow_block. */
 static real one_row(real *dz, const real *z, const int32_t *label, const real *target, i64 classes, real factor)
 {
+    if (label && classes <= VL) return short_row(dz, z, *label, (int)classes, factor);
     const real max = row_max(z, classes), z_label = label ? z[*label] : 0; /* dz may overwrite it */
     const vec top = vset(max), sum = vset(sum_exp(z, classes, top));
     real lane[VL], mass = 1;

@@ -44,6 +44,7 @@ cdef void infer_chunk(void *job_, i64 item, int worker) noexcept nogil:
     cdef const op_t *loss = run.program.loss.ops
     cdef const char *targets = t.targets + at * target_bytes(t, size)
     cdef const char *weights = t.weights + at * size if t.weights is not NULL else NULL
+    look_at_signals(run, 0)  # of the chunks before
     infer(run, t.x + at * t.n_inputs * size, job.out + at * t.n_outputs * size if job.out is not NULL else NULL, n)
     if t.targets is not NULL:
         job.runs[0].memory.partial[2 * item] = (<fr_loss *>loss.kernel)(
@@ -338,6 +339,7 @@ cdef int train_step(run_t *run, double rate, double *memory, double *result) exc
         if not isfinite(result[0]):
             return DIVERGED
         backward(run)
+        look_at_signals(run, 0)
     if run.interrupted:
         raise_what_is_pending()
     result[2] = update(run, rate, memory, mass > 0)

@@ -58,3 +58,4 @@ cdef double update(run_t *run, double rate, double *memory, bint move) noexcept 
 cdef void infer(run_t *run, const char *x, char *out, i64 rows) noexcept nogil
 cdef double mass_of(const char *weights, i64 n, i64 itemsize) noexcept nogil
 cdef i64 target_bytes(const table_t *table, i64 itemsize) noexcept nogil  # of one row
+cdef void look_at_signals(run_t *run, double work) noexcept nogil

@@ -60,19 +60,23 @@ cdef void share(run_t *run, fr_task *task, i64 items, double work) noexcept nogi
             task(run, item, 0)
 
 
-cdef bint skipped(run_t *run, int worker, double work) noexcept nogil:
-    """Whether an interrupted run's calling thread is to skip its item. Looks at signals every few milliseconds."""
-    if worker or not run.watches:
-        return False
+cdef void look_at_signals(run_t *run, double work) noexcept nogil:
+    """Count the calling thread's work; let signal handlers run once it has taken a few milliseconds."""
     run.work += work
-    if run.work > SIGNAL_WORK and not run.interrupted:
+    if run.work > SIGNAL_WORK and run.watches and not run.interrupted:
         run.work = 0
         run.interrupted = handle_signals() != 0
-    return run.interrupted
 
 
 cdef int handle_signals() noexcept with gil:
     return PyErr_CheckSignals()
+
+
+cdef bint skipped(run_t *run, int worker, double work) noexcept nogil:
+    """Whether an interrupted run's calling thread is to skip its item of a shared section."""
+    if worker == 0:
+        look_at_signals(run, work)
+    return worker == 0 and run.interrupted
 
 
 cdef tiles_t tiles_of(i64 m, i64 n, i64 count, bint rows_first) noexcept nogil:
@@ -81,11 +85,11 @@ cdef tiles_t tiles_of(i64 m, i64 n, i64 count, bint rows_first) noexcept nogil:
     An operand is packed once for each part. Columns first leaves that of the forward product and of the input gradient
     in one piece; rows first does so for the weight gradient.
     """
-    cdef tiles_t t = tiles_t(m, n, m, n, 1, 1)
-    cdef i64 panels, strips, down, across
-    if count == 1 or m == 0 or n == 0:
+    cdef tiles_t t
+    cdef i64 panels = (n + 63) // 64, strips = (m + 47) // 48, down, across
+    t.m, t.n, t.count = m, n, 0
+    if count == 0 or panels == 0 or strips == 0:
         return t
-    panels, strips = (n + 63) // 64, (m + 47) // 48
     if rows_first:
         down = min(strips, count)
         across = min(panels, (count + down - 1) // down)
@@ -99,9 +103,7 @@ cdef tiles_t tiles_of(i64 m, i64 n, i64 count, bint rows_first) noexcept nogil:
 
 
 cdef fr_part part_of(const tiles_t *t, i64 item) noexcept nogil:
-    cdef fr_part part = fr_part(0, t.m, 0, t.n)
-    if t.count == 1:
-        return part
+    cdef fr_part part
     part.row, part.column = item // t.across * t.rows, item % t.across * t.columns
     part.rows, part.columns = min(t.rows, t.m - part.row), min(t.columns, t.n - part.column)
     return part
@@ -155,8 +157,12 @@ cdef void load_rows(void *job, i64 item, int worker) noexcept nogil:
 cdef void elements(run_t *run, const op_t *op) noexcept nogil:
     """What an operation does to each number of its rows: activation, dropout, their gradients."""
     cdef double work = ELEMENT * run.batch.rows * op.n_out
+    cdef i64 items = cut(run, work, run.batch.rows)
     run.op = op
-    share(run, element_rows, cut(run, work, run.batch.rows), work)
+    if items == 1:
+        elements_of_rows(run, op, 0, run.batch.rows)
+    else:
+        share(run, element_rows, items, work)
 
 
 cdef void element_rows(void *job, i64 item, int worker) noexcept nogil:
@@ -210,60 +216,85 @@ cdef inline double slope_parameter(const op_t *op, double rate) noexcept nogil:
 cdef void dense(run_t *run, const op_t *op) noexcept nogil:
     """Product and bias; then activation and dropout."""
     cdef double work = 2.0 * run.batch.rows * op.n_in * op.n_out
+    cdef i64 items = items_for(run, work)
     run.op = op
-    run.product = tiles_of(run.batch.rows, op.n_out, items_for(run, work), False)
-    share(run, dense_part, run.product.count, work)
+    if items == 1:
+        forward_product(run, NULL, 0)
+        run.work += work
+    else:
+        run.product = tiles_of(run.batch.rows, op.n_out, items, False)
+        share(run, dense_part, run.product.count, work)
     if op.kernel is not NULL or rate_of(run, op) > 0:
         elements(run, op)
 
 
 cdef void dense_part(void *job, i64 item, int worker) noexcept nogil:
     cdef run_t *run = <run_t *>job
-    cdef const op_t *op = run.op
-    cdef i64 size = run.itemsize
     cdef fr_part part = part_of(&run.product, item)
-    if skipped(run, worker, 2.0 * part.rows * part.columns * op.n_in):
-        return
-    run.program.product_nn(run.memory.slot[op.y], run.memory.slot[op.x], run.params + op.weight * size,
-                           run.params + op.bias * size if op.bias >= 0 else NULL, run.batch.rows, op.n_out, op.n_in, 0,
-                           &part if run.product.count > 1 else NULL, scratch_of(run, worker))
+    if not skipped(run, worker, 2.0 * part.rows * part.columns * run.op.n_in):
+        forward_product(run, &part, worker)
 
 
 cdef void dense_backward(run_t *run, const op_t *op) noexcept nogil:
-    """The gradient through the activation; then those of weight, bias and, where there is a layer below, input."""
+    """The gradient through the activation; then those of weight, input where there is a layer below, and bias."""
     cdef double work = 2.0 * run.batch.rows * op.n_in * op.n_out
-    cdef i64 parts = items_for(run, work)
+    cdef i64 items = items_for(run, work)
     if op.kernel is not NULL:
         elements(run, op)
     run.op = op
-    run.gradient = tiles_of(op.n_in, op.n_out, parts, True)
-    run.product = tiles_of(run.batch.rows, op.n_in, parts, False)
-    if not op.has_dx:
-        run.product.count = 0
-    share(run, dense_backward_part, run.gradient.count + run.product.count + (op.bias >= 0), work)
+    if items == 1:
+        weight_gradient(run, NULL, 0)
+        if op.has_dx:
+            input_gradient(run, NULL, 0)
+        bias_gradient(run)
+        run.work += 2 * work
+    else:
+        run.gradient = tiles_of(op.n_in, op.n_out, items, True)
+        run.product = tiles_of(run.batch.rows, op.n_in, items if op.has_dx else 0, False)
+        share(run, dense_backward_part, run.gradient.count + run.product.count + 1, work)
 
 
 cdef void dense_backward_part(void *job, i64 item, int worker) noexcept nogil:
-    """Items: the parts of the weight gradient, of the input gradient, and the whole bias gradient."""
+    """Items: the parts of the weight gradient, those of the input gradient, and the whole bias gradient."""
     cdef run_t *run = <run_t *>job
-    cdef const op_t *op = run.op
-    cdef i64 size = run.itemsize, rows = run.batch.rows
-    cdef const char *x = run.memory.slot[op.x]
-    cdef const char *dy = run.memory.slot[op.dy]
     cdef fr_part part
     if item < run.gradient.count:
         part = part_of(&run.gradient, item)
-        if not skipped(run, worker, 2.0 * part.rows * part.columns * rows):
-            run.program.product_tn(run.memory.gradient + op.weight * size, x, dy, NULL, op.n_in, op.n_out, rows, 0,
-                                   &part if run.gradient.count > 1 else NULL, scratch_of(run, worker))
+        if not skipped(run, worker, 2.0 * part.rows * part.columns * run.batch.rows):
+            weight_gradient(run, &part, worker)
     elif item < run.gradient.count + run.product.count:
         part = part_of(&run.product, item - run.gradient.count)
-        if not skipped(run, worker, 2.0 * part.rows * part.columns * op.n_out):
-            run.program.product_nt(run.memory.slot[op.dx], dy, run.params + op.weight * size, NULL, rows, op.n_in,
-                                   op.n_out, <int>op.accumulate, &part if run.product.count > 1 else NULL,
-                                   scratch_of(run, worker))
+        if not skipped(run, worker, 2.0 * part.rows * part.columns * run.op.n_out):
+            input_gradient(run, &part, worker)
     else:
-        run.program.column_sum(run.memory.gradient + op.bias * size, dy, rows, op.n_out)
+        bias_gradient(run)
+
+
+cdef void forward_product(run_t *run, const fr_part *part, int worker) noexcept nogil:
+    cdef const op_t *op = run.op
+    cdef const char *bias = run.params + op.bias * run.itemsize if op.bias >= 0 else NULL
+    run.program.product_nn(run.memory.slot[op.y], run.memory.slot[op.x], run.params + op.weight * run.itemsize, bias,
+                           run.batch.rows, op.n_out, op.n_in, 0, part, scratch_of(run, worker))
+
+
+cdef void weight_gradient(run_t *run, const fr_part *part, int worker) noexcept nogil:
+    cdef const op_t *op = run.op
+    run.program.product_tn(run.memory.gradient + op.weight * run.itemsize, run.memory.slot[op.x],
+                           run.memory.slot[op.dy], NULL, op.n_in, op.n_out, run.batch.rows, 0, part,
+                           scratch_of(run, worker))
+
+
+cdef void input_gradient(run_t *run, const fr_part *part, int worker) noexcept nogil:
+    cdef const op_t *op = run.op
+    run.program.product_nt(run.memory.slot[op.dx], run.memory.slot[op.dy], run.params + op.weight * run.itemsize, NULL,
+                           run.batch.rows, op.n_in, op.n_out, <int>op.accumulate, part, scratch_of(run, worker))
+
+
+cdef void bias_gradient(run_t *run) noexcept nogil:
+    cdef const op_t *op = run.op
+    if op.bias >= 0:
+        run.program.column_sum(run.memory.gradient + op.bias * run.itemsize, run.memory.slot[op.dy], run.batch.rows,
+                               op.n_out)
 
 
 # ---- segments -------------------------------------------------------------------------------------------------------
@@ -275,6 +306,8 @@ cdef void segment(run_t *run, const segment_t *ops) noexcept nogil:
     cdef const op_t *op
     for i in range(ops.n):
         op = &ops.ops[i]
+        if run.interrupted:
+            return
         if op.code == DENSE:
             dense(run, op)
         elif op.code == DENSE_BACKWARD:
