@@ -10,8 +10,9 @@
  *    sleeps. A sleeper is woken for the sections that it may share.
  * d) Where other processes want the same cores, a worker may lose its core in the middle of an item, for milliseconds. A
  *    caller that has waited longer than it has worked does the next sections alone, each time it happens more of them.
- * e) Workers block all signals: those belong to the interpreter's threads.
- * f) After fork the child has no workers. A handler forgets them, and the first claim makes new ones.
+ * e) Workers block all signals but those of a crash: the others belong to the interpreter's threads.
+ * f) After fork the child has no workers. A handler forgets them, and the first claim makes new ones. Where a signal
+ *    handler forks amid a section, the workers first finish what they have: the child's caller does the rest alone.
  * g) Without POSIX or Windows threads, or C11 atomics, the caller computes alone: the same bits.
  */
 #include "pool.h"
@@ -63,6 +64,7 @@ static int start_thread(LPTHREAD_START_ROUTINE body, void *argument)
 }
 #else
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 typedef pthread_mutex_t lock_t;
 typedef pthread_cond_t condition_t;
@@ -75,10 +77,12 @@ typedef pthread_cond_t condition_t;
 #define THREAD(name, argument) static void *name(void *argument)
 static int start_thread(void *(*body)(void *), void *argument)
 {
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
     pthread_t thread;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* a new thread has its maker's mask */
+    sigset_t others, before;
+    sigfillset(&others);
+    for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) sigdelset(&others, crashes[i]);
+    pthread_sigmask(SIG_SETMASK, &others, &before); /* a new thread has its maker's mask */
     const int failed = pthread_create(&thread, NULL, body, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!failed) pthread_detach(thread);
@@ -94,11 +98,11 @@ typedef struct {
 } worker_t;
 
 typedef struct {
-    atomic_int taken;   /* by a run */
-    int workers;        /* that exist; only the run that has the pool reads and changes it */
-    i64 alone, penance; /* sections to do alone now, and after the next stall */
-    _Atomic u64 ticket; /* threads that may take items << 32 | items not taken */
-    fr_task *task;      /* of this section, as job and items */
+    const char *_Atomic owner; /* the thread whose run has the pool */
+    int workers;               /* that exist; only the owner reads and changes it */
+    i64 alone, penance;        /* sections to do alone now, and after the next stall */
+    _Atomic u64 ticket;        /* threads that may take items << 32 | items not taken */
+    fr_task *task;             /* of this section, as job and items */
     void *job;
     i64 items;
     _Atomic i64 unfinished; /* items of this section */
@@ -109,6 +113,7 @@ typedef struct {
 } pool_t;
 
 static pool_t *_Atomic the_pool; /* never freed: a worker may look at it as long as the process lives */
+static _Thread_local char here;  /* its address names the thread, in a forked child too */
 
 static int may_take(u64 ticket, int number) { return (u32)ticket && (u64)number < ticket >> 32; }
 
@@ -177,14 +182,37 @@ static int add_worker(pool_t *pool)
 
 /* ---- for the callers ------------------------------------------------------------------------------------------------ */
 
-#ifndef _WIN32
+static int owns(pool_t *pool) { return pool && atomic_load(&pool->owner) == &here; }
+
+#ifdef _WIN32
+static int ready_for_fork(void) { return 1; }
+#else
+/* Before the owner forks, as a signal handler may that runs within an item of the owner's: workers take no more, and what
+ * they have taken is waited for. */
+static void finish(void)
+{
+    pool_t *pool = atomic_load(&the_pool);
+    if (!owns(pool)) return;
+    atomic_fetch_and(&pool->ticket, (u32)-1);
+    atomic_fetch_or(&pool->ticket, (u64)1 << 32);
+    while (atomic_load(&pool->unfinished) > 1 + (i64)(u32)atomic_load(&pool->ticket)) sched_yield();
+}
 static void forget(void) { atomic_store(&the_pool, NULL); }
+
+static int fork_handlers;
+static void add_fork_handlers(void) { fork_handlers = !pthread_atfork(finish, NULL, forget); }
+static int ready_for_fork(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, add_fork_handlers);
+    return fork_handlers;
+}
 #endif
 
 static pool_t *find_pool(void)
 {
     pool_t *pool = atomic_load(&the_pool), *none = NULL;
-    if (pool || !(pool = calloc(1, sizeof *pool))) return pool;
+    if (pool || !ready_for_fork() || !(pool = calloc(1, sizeof *pool))) return pool;
     pool->penance = FEW_SECTIONS;
     pool->sleep = (lock_t)LOCK_INIT;
     pool->finished = (condition_t)CONDITION_INIT;
@@ -192,17 +220,14 @@ static pool_t *find_pool(void)
         free(pool);
         return none;
     }
-#ifndef _WIN32
-    static atomic_int registered;
-    if (!atomic_exchange(&registered, 1)) pthread_atfork(NULL, NULL, forget);
-#endif
     return pool;
 }
 
 int fr_pool_claim(int threads)
 {
     pool_t *pool = threads > 1 ? find_pool() : NULL;
-    if (!pool || atomic_exchange(&pool->taken, 1)) return 1;
+    const char *nobody = NULL;
+    if (!pool || !atomic_compare_exchange_strong(&pool->owner, &nobody, &here)) return 1;
     if (threads > FR_MOST_THREADS) threads = FR_MOST_THREADS;
     while (pool->workers < threads - 1 && add_worker(pool)) {
     }
@@ -214,7 +239,7 @@ int fr_pool_claim(int threads)
 void fr_pool_release(void)
 {
     pool_t *pool = atomic_load(&the_pool);
-    if (pool) atomic_store(&pool->taken, 0); /* a signal handler may have forked */
+    if (owns(pool)) atomic_store(&pool->owner, NULL); /* not so in a child that a signal handler forked */
 }
 
 static double seconds(void)
@@ -250,9 +275,10 @@ static void judge(pool_t *pool, double worked, double waited)
 void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 {
     pool_t *pool = atomic_load(&the_pool);
-    if (!pool || pool->alone > 0) {
+    const int forked = !owns(pool);
+    if (forked || pool->alone > 0) {
         for (i64 item = 0; item < items; item++) task(job, item, 0);
-        if (pool) pool->alone--;
+        if (!forked) pool->alone--;
         return;
     }
     const double start = seconds();

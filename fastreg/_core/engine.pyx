@@ -16,6 +16,8 @@ from libc.math cimport isfinite
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from threading import get_ident, main_thread
+
 from fastreg._core.program cimport *
 from fastreg._core.step cimport *
 from fastreg._core.table cimport *
@@ -46,7 +48,7 @@ cdef void infer_chunk(void *job_, i64 item, int worker) noexcept nogil:
     cdef const char *weights = t.weights + at * size if t.weights is not NULL else NULL
     look_at_signals(run, 0)  # of the chunks before
     infer(run, t.x + at * t.n_inputs * size, job.out + at * t.n_outputs * size if job.out is not NULL else NULL, n)
-    if t.targets is not NULL:
+    if t.targets is not NULL and not run.interrupted:
         job.runs[0].memory.partial[2 * item] = (<fr_loss *>loss.kernel)(
             NULL, run.memory.slot[run.program.output], targets, weights, n, t.n_outputs, 1, loss.alpha)
         job.runs[0].memory.partial[2 * item + 1] = mass_of(weights, n, size)
@@ -265,7 +267,7 @@ cdef class Engine:
         run.program, run.memory, run.params = &self.program.c, space.c, self.weights_of
         run.scalars = &self.scalars[0] if self.scalars.shape[0] else NULL
         run.n_buffers, run.n_params, run.itemsize = self.buffers, self.n_params, self.itemsize
-        run.threads, run.watches = 1, True
+        run.threads, run.watches = 1, get_ident() == main_thread().ident
         return 0
 
     cdef int _end(self, run_t *run, u64 mode) except -1:

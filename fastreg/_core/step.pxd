@@ -34,7 +34,7 @@ ctypedef struct run_t:
     i64 n_params, itemsize
     int threads
     batch_t batch
-    bint watches      # the calling thread looks at signals
+    bint watches      # for signals: the interpreter's main thread, which alone handles them
     double work       # its floating-point operations since the last look, about
     bint interrupted  # a signal handler has raised: what is left of the section is skipped
     # The section of work in progress, for the threads that share it

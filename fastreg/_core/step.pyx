@@ -6,7 +6,8 @@ a) A step is a row of sections: a product, a pass over the rows of a batch, the 
    the bits do not depend on the threads.
 b) A section is shared only where that pays; below `PAYS` operations, or in a run of one thread, the caller does it all.
 c) A worker's item touches its own part of the workspace, and its own scratch. Only the calling thread looks at signals,
-   between its items; once interrupted it takes what is left of the section without computing it, so nothing waits.
+   between its items; once interrupted it takes what is left of the section without computing it, so nothing waits. It
+   does so only where it is the main thread: Python ends others when they ask for the GIL at exit, amid a section.
 d) The update goes through all operations of a range within one chunk of 4,096 elements: penalties, move and proximal
    steps are separate kernels, but memory is read and written once.
 """
@@ -23,6 +24,7 @@ cdef extern from "Python.h":
 cdef double SIGNAL_WORK = 2e8  # between two looks at signals: about a millisecond
 cdef double PAYS = 2e6         # of a section, for more than one thread
 cdef double ITEM = 1e6         # of an item, about
+cdef double CALL = 5e4         # of an item that does next to nothing: tiny steps are looked after as well
 cdef double GATHER, ELEMENT, UNIT, PARAMETER  # of one number of the batch, of an activation, loss, update
 GATHER, ELEMENT, UNIT, PARAMETER = 20, 50, 200, 100
 
@@ -62,7 +64,7 @@ cdef void share(run_t *run, fr_task *task, i64 items, double work) noexcept nogi
 
 cdef void look_at_signals(run_t *run, double work) noexcept nogil:
     """Count the calling thread's work; let signal handlers run once it has taken a few milliseconds."""
-    run.work += work
+    run.work += work + CALL
     if run.work > SIGNAL_WORK and run.watches and not run.interrupted:
         run.work = 0
         run.interrupted = handle_signals() != 0
@@ -142,6 +144,8 @@ cdef void load_rows(void *job, i64 item, int worker) noexcept nogil:
     cdef const table_t *t = run.table
     cdef i64 at = item * run.per_item, n = min(run.per_item, run.batch.rows - at), size = run.itemsize
     cdef const i64 *rows = run.rows + at
+    if skipped(run, worker, GATHER * n * t.n_inputs):
+        return
     run.program.gather(run.memory.slot[0] + at * t.n_inputs * size, t.x, rows, n, t.n_inputs)
     if t.labels:
         run.program.gather_labels(run.memory.targets + at * 4, t.targets, rows, n, 1)
@@ -266,7 +270,7 @@ cdef void dense_backward_part(void *job, i64 item, int worker) noexcept nogil:
         part = part_of(&run.product, item - run.gradient.count)
         if not skipped(run, worker, 2.0 * part.rows * part.columns * run.op.n_out):
             input_gradient(run, &part, worker)
-    else:
+    elif not skipped(run, worker, ELEMENT * run.batch.rows * run.op.n_out):
         bias_gradient(run)
 
 
@@ -338,6 +342,8 @@ cdef void loss_rows(void *job, i64 item, int worker) noexcept nogil:
     cdef i64 offset = at * op.n_out * size
     cdef const char *targets = run.batch.targets + at * target_bytes(run.table, size)
     cdef const char *weights = run.batch.weights + at * size if run.batch.weights is not NULL else NULL
+    if skipped(run, worker, UNIT * n * op.n_out):
+        return
     run.memory.partial[item] = (<fr_loss *>op.kernel)(run.memory.slot[op.dy] + offset, run.memory.slot[op.y] + offset,
                                                       targets, weights, n, op.n_out, run.batch.scale, op.alpha)
 
@@ -371,6 +377,7 @@ cdef double update(run_t *run, double rate, double *memory, bint move) noexcept 
     if program.element_steps:
         run.settings.correction1 = 1 - fr_power(run.settings.beta1, <i64>memory[0])
         run.settings.correction2 = 1 - fr_power(run.settings.beta2, <i64>memory[0])
+    run.work += work  # no look at signals in here: an update is made as a whole
     share(run, update_chunks, cut(run, work, program.chunks), work)
     for i in range(program.chunks):
         total += run.memory.partial[i]
