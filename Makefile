@@ -9,13 +9,15 @@ EXTRA = $(PY) -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', '
 	print(*p['optional-dependencies'][sys.argv[1]], sep='\n')"
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo test bench peers lint lint-python lint-cython lint-c lint-types bits ulp products limits docs asan clean
+.PHONY: help prerequisites demo test bench peers cost products limits lint lint-python lint-cython lint-c lint-types bits ulp \
+	docs asan clean
 
 help:
 	@echo "make demo    no regularization against L2, L1, dropout and all three, compiled and in NumPy"
 	@echo "make test    build in an own virtual environment and run the whole suite"
 	@echo "make bench   the six workloads against a hand-written NumPy loop: table, JSON, picture; then each kernel"
 	@echo "make peers   the same against scikit-learn, PyTorch and JAX as well, on one thread and on two: minutes"
+	@echo "make cost    the time of a step as width, depth, batch and rows grow, beside NumPy and JAX: minutes"
 	@echo "make lint    ruff, cython-lint, clang-format, mypy, and the stubs against what is compiled"
 	@echo "make docs    the reference pages in build/docs"
 	@echo "make bits    the same weights from every compiler, level and machine found here, bit for bit"
@@ -40,6 +42,9 @@ bench: .venv/.installed
 
 peers: .venv/.peers
 	$(PY) bench/peers_report.py
+
+cost: .venv/.peers
+	$(PY) bench/cost.py
 
 # The hooks of .pre-commit-config.yaml run these four one by one.
 lint: lint-python lint-cython lint-c lint-types

@@ -24,7 +24,7 @@ TOLERANCE = 1e-4  # of weights after five steps, relative to the largest; float3
 
 
 @cache
-def difference_after_five_steps(workload, name):
+def difference_after_five_steps(workload, name, threads=1):
     """Largest difference of a parameter from NumPy's, relative to the largest parameter.
 
     scikit-learn has no L1, and one output for two classes: it is compared with fastreg without L1, on three.
@@ -40,7 +40,7 @@ def difference_after_five_steps(workload, name):
     short = replace(workload.without_dropout(), sizes=sizes, rows=rows, epochs=1)
     X, y = make_data(short)[0], np.arange(rows) % sizes[-1]  # every class occurs
     expected = parameters_after(peers.trainer(opponent, short, X, y, shuffle=False, **settings))
-    found = parameters_after(peers.trainer(name, short, X, y, shuffle=False))
+    found = parameters_after(peers.trainer(name, short, X, y, shuffle=False, threads=threads))
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
@@ -90,12 +90,12 @@ def seconds_of(trains):
 # ---- what is asked of all of them
 
 
-def prove(workers, workloads):
+def prove(workers, workloads, threads=1):
     """The differences after five steps, {workload: {trainer: ...}}; ends the program where one is too large."""
     differences = {}
     for workload in workloads:
         others = {name: call for name, call in workers.items() if name not in (BASELINE, PEAK)}
-        found = {name: call(difference_after_five_steps, workload, name) for name, call in others.items()}
+        found = {name: call(difference_after_five_steps, workload, name, threads) for name, call in others.items()}
         if not all(difference <= TOLERANCE for difference in found.values()):
             raise SystemExit(f"{workload.name}: not the same training, nothing is timed: {found}")
         differences[workload.name] = found

@@ -83,3 +83,8 @@ def test_the_peak_of_every_level():
     done = subprocess.run([sys.executable, peak.__file__], capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in done.stdout.splitlines()] == peak.levels()
     assert all(float(word) > 0 for line in done.stdout.splitlines() for word in line.split()[2::2])
+
+
+def test_no_more_threads_than_cores():
+    with pytest.raises(SystemExit, match="1000000 threads need as many cores"), workers(["numpy"], 1_000_000):
+        pass

@@ -25,6 +25,8 @@ def be_fair():
 @contextmanager
 def workers(names, threads=1):
     """A process for each name: {name: function that calls another one there and returns its result}."""
+    if threads > len(cores()):
+        raise SystemExit(f"{threads} threads need as many cores, here are {len(cores())}")
     with ExitStack() as stack:
         yield {name: stack.enter_context(worker(name, threads)) for name in names}
 
@@ -66,7 +68,12 @@ def serve(threads):
 def pin(threads):
     """Keep this process on as many cores as it has threads, the last ones, where the system can."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+        os.sched_setaffinity(0, cores()[-threads:])
+
+
+def cores():
+    """The numbers of the cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 if __name__ == "__main__":

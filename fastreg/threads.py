@@ -32,7 +32,7 @@ def _quota():
         return max(1, -(-int(quota) // int(period)))
     with suppress(OSError, ValueError):  # version 1, where -1 says no limit
         group = Path("/sys/fs/cgroup/cpu")
-        paid, period = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        paid, each = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
         if paid > 0:
-            return max(1, -(-paid // period))
+            return max(1, -(-paid // each))
     return os.cpu_count() or 1
