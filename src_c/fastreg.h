@@ -23,7 +23,7 @@ typedef uint32_t u32;
 /* A weight gradient of more rows is summed block by block, and of more inputs computed so many at a time: which bounds
  * its scratch. */
 #define FR_STRETCH 1024
-#define FR_SIDE 512
+#define FR_SIDE 192
 /* Elements of scratch: of a forward product or an input gradient with inner length k (a panel of 64 columns), and of a
  * weight gradient of so many rows and inputs (a panel, and a copy of the input in strips of 48 columns). */
 #define FR_PANEL_SCRATCH(k) (64 * (i64)(k))
