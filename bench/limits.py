@@ -49,8 +49,8 @@ def memory_of_fit(name, threads):
     X, y = data(workload)
     network, optimizer, y = make_network(workload), make_optimizer(), y.astype("int32")
     network.predict(X[:1])
-    small = WORKLOADS["seed"]
-    make_network(small).fit(*data(small), epochs=1, optimizer=make_optimizer(), n_threads=1)
+    small = WORKLOADS["digits"]
+    make_network(small).fit(*data(small), epochs=1, optimizer=make_optimizer(), n_threads=threads)
     ctypes.CDLL(None).malloc_trim(0)  # what earlier work has given back would hide some of it
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the height from now on
