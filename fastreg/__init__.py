@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy  # noqa: F401  (the one requirement; without it this line says so)
 
+from fastreg.version import __version__  # noqa: F401
+
 try:
     importlib.import_module("fastreg._core.table")
 except ModuleNotFoundError as error:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from fastreg import functional, kernels, plot, reference
     from fastreg.callbacks import EarlyStopping
     from fastreg.config import show_config
-    from fastreg.errors import DivergenceError, NotBuiltError
+    from fastreg.errors import DivergenceError, ModelFileError, NotBuiltError
     from fastreg.history import History
     from fastreg.layers import Activation, Dense, Dropout
     from fastreg.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
@@ -31,12 +33,10 @@ if TYPE_CHECKING:
     from fastreg.optimizers import SGD, Adam, AdamW
     from fastreg.penalties import L1, L2, ElasticNet
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "callbacks": ("EarlyStopping",),
     "config": ("show_config",),
-    "errors": ("DivergenceError", "NotBuiltError"),
+    "errors": ("DivergenceError", "ModelFileError", "NotBuiltError"),
     "history": ("History",),
     "layers": ("Activation", "Dense", "Dropout"),
     "losses": ("BinaryCrossEntropy", "CrossEntropy", "SquaredError"),
@@ -61,6 +61,7 @@ __all__ = [
     "EarlyStopping",
     "ElasticNet",
     "History",
+    "ModelFileError",
     "Network",
     "NotBuiltError",
     "SquaredError",

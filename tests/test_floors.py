@@ -11,9 +11,10 @@ import fastreg
 
 PACKAGE = Path(fastreg.__file__).parent
 FLOORS = {
-    0: "ops checks errors threads",
+    0: "ops checks errors threads version atomic strict",
     1: "_core kernels reference config",
-    2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional",
+    2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional "
+    "container",
     3: "layout builder plan inference summary",
     4: "model state train progress",
     5: "network",
