@@ -26,23 +26,27 @@ if TYPE_CHECKING:
     from fastreg.callbacks import EarlyStopping
     from fastreg.config import show_config
     from fastreg.errors import DivergenceError, ModelFileError, NotBuiltError
+    from fastreg.files import load, save
     from fastreg.history import History
     from fastreg.layers import Activation, Dense, Dropout
     from fastreg.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
     from fastreg.network import Network
     from fastreg.optimizers import SGD, Adam, AdamW
     from fastreg.penalties import L1, L2, ElasticNet
+    from fastreg.safetensors import load_safetensors, save_safetensors
 
 _HOMES = {
     "callbacks": ("EarlyStopping",),
     "config": ("show_config",),
     "errors": ("DivergenceError", "ModelFileError", "NotBuiltError"),
+    "files": ("load", "save"),
     "history": ("History",),
     "layers": ("Activation", "Dense", "Dropout"),
     "losses": ("BinaryCrossEntropy", "CrossEntropy", "SquaredError"),
     "network": ("Network",),
     "optimizers": ("SGD", "Adam", "AdamW"),
     "penalties": ("L1", "L2", "ElasticNet"),
+    "safetensors": ("load_safetensors", "save_safetensors"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -67,8 +71,12 @@ __all__ = [
     "SquaredError",
     "functional",
     "kernels",
+    "load",
+    "load_safetensors",
     "plot",
     "reference",
+    "save",
+    "save_safetensors",
     "show_config",
 ]
 

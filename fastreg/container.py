@@ -101,7 +101,7 @@ def read(path, kind=None):
     OSError
         From the file system, with errno and path; also for folders, pipes and devices.
     """
-    with refusing(path), _opened(path) as file:
+    with refusing(path), opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         header_size = _check_prefix(file.read(PREFIX.size), size, file)
         header = file.read(header_size)
@@ -112,7 +112,7 @@ def read(path, kind=None):
         if _promised(header_size, entries) != size:
             raise ValueError(_wrong_size(size, _promised(header_size, entries)))
         file.seek(PREFIX.size + header_size)
-        return header, {entry["name"]: _read_array(file, entry) for entry in entries}
+        return header, {e["name"]: read_array(file, DTYPES[e["dtype"]], e["shape"]) for e in entries}
 
 
 @contextmanager
@@ -122,8 +122,10 @@ def refusing(path):
         yield
     except ModelFileError:
         raise
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise ModelFileError(f"{os.fsdecode(path)}: {error}") from error
+    except OverflowError as error:
+        raise ModelFileError(f"{os.fsdecode(path)}: a size in it is too large: {error}") from error
 
 
 def json_bytes(header):
@@ -141,7 +143,7 @@ def json_bytes(header):
 
 
 @contextmanager
-def _opened(path):
+def opened(path):
     """Give the regular file at `path`, opened without waiting for the writer of a pipe."""
     path = os.fsdecode(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -238,9 +240,14 @@ def _split(header):
         if entry["name"] in seen:
             raise ValueError(f"header.tensors[{number}].name is {strict.shown(entry['name'])} for the second time")
         seen.add(entry["name"])
-        if prod(max(n, 1) for n in entry["shape"]) >= 1 << 59 or len(entry["shape"]) > 32:
-            raise ValueError(f"header.tensors[{number}].shape is too large: {strict.shown(entry['shape'])}")
+        check_shape(entry["shape"], f"header.tensors[{number}].shape")
     return {key: value for key, value in header.items() if key != "tensors"}, entries
+
+
+def check_shape(shape, where):
+    """Demand that there can be an array of such shape, a list of integers >= 0."""
+    if prod(max(n, 1) for n in shape) >= 1 << 59 or len(shape) > 32:
+        raise ValueError(f"{where} is too large: {strict.shown(shape)}")
 
 
 def _promised(header_size, entries):
@@ -262,8 +269,15 @@ def _advice(kind):
     return f": read it with {READERS[kind]}" if kind in READERS else ""
 
 
-def _read_array(file, entry):
-    array = np.empty(entry["shape"], DTYPES[entry["dtype"]])
+def read_array(file, dtype, shape):
+    """Return the array of little-endian `dtype` at the present place of a binary file, in this machine's byte order.
+
+    Raises
+    ------
+    ValueError
+        If the file ends before it does.
+    """
+    array = np.empty(shape, dtype)
     if file.readinto(_bytes_of(array)) != array.nbytes:
         raise ValueError("became shorter while it was read")
     return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -94,7 +94,7 @@ def one_of(*choices):
 
 def shown(value):
     """Return a value as a message shows it: in one line, and short."""
-    text = ascii(value)
+    text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
