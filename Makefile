@@ -9,7 +9,7 @@ EXTRA = $(PY) -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', '
 	print(*p['optional-dependencies'][sys.argv[1]], sep='\n')"
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo test bench peers cost products limits lint lint-python lint-cython lint-c lint-types bits ulp \
+.PHONY: help prerequisites demo test bench peers cost products limits fuzz kills lint lint-python lint-cython lint-c lint-types bits ulp \
 	docs asan clean
 
 help:
@@ -24,6 +24,8 @@ help:
 	@echo "make ulp     exp, log, tanh, sigmoid and erf against exact results: every float32, some float64; minutes"
 	@echo "make products  the products' share of the FMA peak, and sizes that fall out of line"
 	@echo "make limits  dropout's share of a step, one prediction, the import, memory, two threads against one"
+	@echo "make fuzz    200,000 damaged and forged model files: deaths, hangs, silent changes, memory; minutes"
+	@echo "make kills   saves that are ended, or fail, at each of their system calls (needs strace); minutes"
 	@echo "make asan    the suite under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make clean   remove what was built, and the virtual environment"
 
@@ -74,6 +76,12 @@ ulp: .venv/.installed
 
 limits: .venv/.installed
 	$(PY) bench/limits.py
+
+fuzz: .venv/.installed
+	$(PY) tools/fuzz_files.py
+
+kills: .venv/.installed
+	$(PY) tools/kill_saves.py
 
 # Three minutes of one core, undisturbed where the shares are to be believed.
 products: .venv/.installed

@@ -112,6 +112,14 @@ DENSE = {"kind": "Dense", "units": 3}
         (DENSE | {"name": "a*"}, None, "value: name must be"),
         ({"kind": "Sum", "parts": [L1, DENSE]}, None, "value: parts must be a tuple of penalties"),
         ({"kind": "Sum", "parts": 3}, None, "value: parts must be a tuple of penalties"),
+        (
+            {"kind": "Activation", "name": "linear"},
+            None,
+            "value.name is 'linear', which Activation takes as 'identity'",
+        ),
+        (DENSE | {"activation": "relu"}, None, "value.activation is 'relu', which Dense takes as Activation"),
+        (DENSE | {"init": [[1.0]]}, None, "value.init is "),
+        (DENSE | {"bias_penalty": 0}, None, "value.bias_penalty is 0, which Dense takes as None"),
         ({"kind": "SGD", "nesterov": 1}, None, "value: nesterov must be True or False"),
     ],
 )
