@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy  # noqa: F401  (the one requirement; without it this line says so)
 
+from fastreg.version import __version__  # noqa: F401
+
 try:
     importlib.import_module("fastreg._core.table")
 except ModuleNotFoundError as error:
@@ -23,26 +25,28 @@ if TYPE_CHECKING:
     from fastreg import functional, kernels, plot, reference
     from fastreg.callbacks import EarlyStopping
     from fastreg.config import show_config
-    from fastreg.errors import DivergenceError, NotBuiltError
+    from fastreg.errors import DivergenceError, ModelFileError, NotBuiltError
+    from fastreg.files import load, save
     from fastreg.history import History
     from fastreg.layers import Activation, Dense, Dropout
     from fastreg.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
     from fastreg.network import Network
     from fastreg.optimizers import SGD, Adam, AdamW
     from fastreg.penalties import L1, L2, ElasticNet
-
-__version__ = "0.1.0"
+    from fastreg.safetensors import load_safetensors, save_safetensors
 
 _HOMES = {
     "callbacks": ("EarlyStopping",),
     "config": ("show_config",),
-    "errors": ("DivergenceError", "NotBuiltError"),
+    "errors": ("DivergenceError", "ModelFileError", "NotBuiltError"),
+    "files": ("load", "save"),
     "history": ("History",),
     "layers": ("Activation", "Dense", "Dropout"),
     "losses": ("BinaryCrossEntropy", "CrossEntropy", "SquaredError"),
     "network": ("Network",),
     "optimizers": ("SGD", "Adam", "AdamW"),
     "penalties": ("L1", "L2", "ElasticNet"),
+    "safetensors": ("load_safetensors", "save_safetensors"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -61,13 +65,18 @@ __all__ = [
     "EarlyStopping",
     "ElasticNet",
     "History",
+    "ModelFileError",
     "Network",
     "NotBuiltError",
     "SquaredError",
     "functional",
     "kernels",
+    "load",
+    "load_safetensors",
     "plot",
     "reference",
+    "save",
+    "save_safetensors",
     "show_config",
 ]
 

@@ -33,3 +33,10 @@ class DivergenceError(ValueError):
             f" at epoch {self.epoch + 1}, batch {self.batch + 1} ({last})."
             f" The weights {kept} are kept. Lower the learning_rate, or scale X and y"
         )
+
+
+class ModelFileError(ValueError):
+    """A file is not what it should be: no fastreg file, damaged, cut off, newer than this version, or made up.
+
+    Nothing else is raised for bad bytes; what the file system refuses is an OSError.
+    """

@@ -124,6 +124,10 @@ class Sum(Penalty):
 
     parts: tuple
 
+    def __post_init__(self):
+        if not isinstance(self.parts, tuple) or not all(isinstance(part, Penalty) for part in self.parts):
+            raise ValueError(f"parts must be a tuple of penalties, got {self.parts!r}")
+
     def terms(self):
         return tuple(term for part in self.parts for term in part.terms())
 

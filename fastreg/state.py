@@ -27,6 +27,11 @@ class State:
         if state is not None and state.optimizer == optimizer:
             return state
         epoch, step = (state.epoch, state.step) if state is not None else (0, 0)
+        return cls.new(plan, optimizer, epoch, step)
+
+    @classmethod
+    def new(cls, plan, optimizer, epoch=0, step=0):
+        """Return a state without memory for training by `plan`."""
         return cls(optimizer, _zeros((plan.buffers, plan.layout.size), plan.dtype), np.zeros(2), epoch, step)
 
     def copy(self):

@@ -11,13 +11,14 @@ import fastreg
 
 PACKAGE = Path(fastreg.__file__).parent
 FLOORS = {
-    0: "ops checks errors threads",
+    0: "ops checks errors threads version atomic strict",
     1: "_core kernels reference config",
-    2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional",
-    3: "layout builder plan inference summary",
+    2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional "
+    "container",
+    3: "layout builder plan inference summary values",
     4: "model state train progress",
     5: "network",
-    6: "plot",
+    6: "plot files safetensors",
     7: "__init__ __main__ demo",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
