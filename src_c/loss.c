@@ -15,6 +15,7 @@
 INLINE double rows_total(const real *loss, const real *weight, i64 n)
 {
     real lane[LANES] = {0};
+    if (n == 1) return weight ? *weight * *loss : *loss;
     for (i64 i = 0; i < n; i++) lane[i % LANES] += weight ? weight[i] * loss[i] : loss[i];
     return lanes_total(lane);
 }
