@@ -10,7 +10,7 @@ EXTRA = $(PY) -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', '
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites demo test bench peers cost products limits lint lint-python lint-cython lint-c lint-types bits ulp \
-	docs asan clean
+	threads docs asan clean
 
 help:
 	@echo "make demo    no regularization against L2, L1, dropout and all three, compiled and in NumPy"
@@ -22,6 +22,7 @@ help:
 	@echo "make docs    the reference pages in build/docs"
 	@echo "make bits    the same weights from every compiler, level and machine found here, bit for bit"
 	@echo "make ulp     exp, log, tanh, sigmoid and erf against exact results: every float32, some float64; minutes"
+	@echo "make threads the same weights for any number of threads, in all combinations, under load; Ctrl-C: minutes"
 	@echo "make products  the products' share of the FMA peak, and sizes that fall out of line"
 	@echo "make limits  dropout's share of a step, one prediction, the import, memory, two threads against one"
 	@echo "make asan    the suite under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -71,6 +72,9 @@ bits: .venv/.installed
 
 ulp: .venv/.installed
 	$(PY) tools/ulp.py
+
+threads: .venv/.installed
+	$(PY) tools/threads.py
 
 limits: .venv/.installed
 	$(PY) bench/limits.py

@@ -44,11 +44,13 @@ def seconds_of_prediction():
 
 
 def memory_of_fit(name, threads):
-    """Bytes that the first `fit` of this process takes at its height, and those of the network; Linux tells."""
+    """Bytes that `fit` takes at its height once the program itself is in memory, and those of the network."""
     workload = WORKLOADS[name]
     X, y = data(workload)
     network, optimizer, y = make_network(workload), make_optimizer(), y.astype("int32")
     network.predict(X[:1])
+    small = WORKLOADS["digits"]
+    make_network(small).fit(*data(small), epochs=1, optimizer=make_optimizer(), n_threads=threads)
     ctypes.CDLL(None).malloc_trim(0)  # what earlier work has given back would hide some of it
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the height from now on
@@ -108,7 +110,7 @@ def imports():
 
 
 def memory():
-    """What the first fit of a process takes, beside what it may take."""
+    """What a fit takes, beside what it may take."""
     if sys.platform != "linux":
         return
     for name in ("wide", "big"):

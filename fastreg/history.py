@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from fastreg.data import as_count
 
 
@@ -19,6 +21,8 @@ class History(Mapping):
 
     Attributes
     ----------
+    n_epochs : int
+        How many epochs were trained to their end.
     best_epoch : int or None
         The epoch whose weights the network got where a callback kept the best, as `EarlyStopping` does;
         otherwise that of the lowest val_loss, or without validation of the lowest objective.
@@ -34,11 +38,14 @@ class History(Mapping):
 
     def __init__(self, names):
         self._columns: dict[str, list] = {name: [] for name in names}
+        self._arrived: list[dict] = []  # figures that nobody has asked for yet: a thousand numbers cost less as arrays
+        self.n_epochs = 0
         self.kept_epoch = None
         self.generalization_gap = None
         self.ended = "finished"
 
     def __getitem__(self, name):
+        self._enter()
         return self._columns[name]
 
     def __iter__(self):
@@ -49,11 +56,6 @@ class History(Mapping):
 
     def __repr__(self):
         return f"History({self.n_epochs} epochs: {', '.join(self)})"
-
-    @property
-    def n_epochs(self):
-        """How many epochs were trained to their end."""
-        return len(self["loss"])
 
     @property
     def best_epoch(self):
@@ -92,12 +94,18 @@ class History(Mapping):
             import pandas as pd
         except ImportError as error:
             raise ImportError("History.to_frame() needs pandas; install it with: pip install pandas") from error
-        return pd.DataFrame(self._columns, index=pd.RangeIndex(self.n_epochs, name="epoch"))
+        return pd.DataFrame(dict(self), index=pd.RangeIndex(self.n_epochs, name="epoch"))
 
     def extend(self, figures):
-        """Append the epochs in `figures`, a mapping of names to equally long lists."""
-        for name, values in figures.items():
-            self._columns[name].extend(values)
+        """Append the epochs in `figures`, a mapping of names to arrays or lists of one length."""
+        self._arrived.append(figures)
+        self.n_epochs += len(figures["loss"])
+
+    def _enter(self):
+        for figures in self._arrived:
+            for name, values in figures.items():
+                self._columns[name].extend(np.asarray(values).tolist())
+        self._arrived.clear()
 
 
 def _lowest(values):

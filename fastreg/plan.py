@@ -257,6 +257,7 @@ def _update(layout, penalties, optimizer, scalars):
 
 
 def _range_update(terms, decay, optimizer, span, scalars):
+    terms = sorted(terms, key=lambda term: term.kernel)  # L2 + L1 is L1 + L2 to the last bit
     strengths = [put(term.strength, scalars) for term in terms]
     operations = [
         op("penalty", kernel=term.kernel, strength=strength, alpha=float(term.gradient), **span)

@@ -54,7 +54,7 @@ def truths(targets, loss, flat):
 
 def _as_labels(name, y, n_classes):
     with np.errstate(invalid="ignore"):  # NaN is no label, and is said below
-        labels = y.astype(np.int64)
+        labels = y.astype(np.int64) if y.dtype.kind == "f" else y
     if y.dtype.kind == "f" and (labels != y).any():
         row = int(np.argmax(labels != y))
         if np.isnan(y[row]):
@@ -63,14 +63,13 @@ def _as_labels(name, y, n_classes):
             f"Unknown label type: continuous; {name}[{row}]={y[row]} is no integer label 0..{n_classes - 1}."
             " For regression use loss='squared_error'"
         )
-    bad = (y < 0) | (y >= n_classes)
-    if bad.any():
-        row = int(np.argmax(bad))
+    if labels.size and (labels.min() < 0 or labels.max() >= n_classes):
+        row = int(np.argmax((labels < 0) | (labels >= n_classes)))
         raise ValueError(
             f"{name}[{row}]={y[row]} is out of range: the network has {n_classes} outputs,"
             f" so labels are the integers 0..{n_classes - 1}"
         )
-    return labels.astype(np.int32)
+    return np.ascontiguousarray(labels, dtype=np.int32)
 
 
 def _check_columns(name, y, n_outputs, loss):

@@ -119,8 +119,9 @@ class Run:
             self._epochs_per_call = 1
             return
         if len(results):
-            self.history.extend(self._figures(results, seconds))
-            self._keep_lowest(first)
+            figures = self._figures(results, seconds)
+            self.history.extend(figures)
+            self._keep_lowest(first, figures["objective"][0])
             answers = [watcher(self) for watcher in self._watchers]  # each sees every epoch
             if any(answers) and self.history.ended == "finished":
                 self.history.ended = "stopped"
@@ -165,11 +166,10 @@ class Run:
         total = mass.sum(axis=1)
         with np.errstate(over="ignore", invalid="ignore"):  # of a training that diverges
             loss, penalty = loss.sum(axis=1) / total, (penalty * mass).sum(axis=1) / total
-        columns = {"loss": loss, "penalty": penalty, "objective": loss + penalty}
-        figures = {name: column.tolist() for name, column in columns.items()}
-        figures["learning_rate"] = [self.settings.optimizer.learning_rate] * len(results)
-        figures["seconds"] = [seconds] * len(results)
-        return figures | {name: [value] for name, value in self._measured().items()}
+        figures = {"loss": loss, "penalty": penalty, "objective": loss + penalty}
+        figures["learning_rate"] = np.full(len(results), self.settings.optimizer.learning_rate)
+        figures["seconds"] = np.full(len(results), seconds)
+        return figures | {name: np.array([value]) for name, value in self._measured().items()}
 
     def _measured(self):
         """Return what is measured after the epoch: metrics of the training rows, and the validation sets."""
@@ -189,9 +189,8 @@ class Run:
                 self._last_loss = float(loss / mass)
                 return
 
-    def _keep_lowest(self, first):
+    def _keep_lowest(self, first, objective):
         """Keep the weights with which epoch `first` began, if its objective is the lowest so far."""
-        objective = self.history["objective"][first]
         if not self._claimed and objective < self._lowest:
             self._lowest, self._kept_epoch = objective, first - 1 if first else None
             self._kept, self._before = self._before, self._kept

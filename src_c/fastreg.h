@@ -23,7 +23,7 @@ typedef uint32_t u32;
 /* A weight gradient of more rows is summed block by block, and of more inputs computed so many at a time: which bounds
  * its scratch. */
 #define FR_STRETCH 1024
-#define FR_SIDE 512
+#define FR_SIDE 192
 /* Elements of scratch: of a forward product or an input gradient with inner length k (a panel of 64 columns), and of a
  * weight gradient of so many rows and inputs (a panel, and a copy of the input in strips of 48 columns). */
 #define FR_PANEL_SCRATCH(k) (64 * (i64)(k))
@@ -49,6 +49,7 @@ typedef struct {
     double correction1, correction2; /* Adam: 1 - beta^t */
     double decay;                    /* w <- (w + move) - decay * w */
     double floor;                    /* Adam: smallest denominator, the strength of a proximal L1 */
+    double l1, l2;                   /* penalties whose slopes are added to the gradient on the way */
 } fr_step;
 
 /* The rows and columns of a product that a call computes. */
@@ -74,8 +75,8 @@ typedef double fr_penalty(void *g, const void *w, i64 n, double strength);
 /* w <- prox(w) with threshold step * strength; a step per element, or `same` for all where step is NULL. */
 typedef void fr_prox(void *w, const void *step, i64 n, double same, double strength);
 /* w <- w + move(g, state), state m and v (NULL where the optimizer has none); step (NULL: not wanted) receives
- * the effective step size of each element. */
-typedef void fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n, const fr_step *s);
+ * the effective step size of each element. Returns the penalties s->l1 and s->l2 before. */
+typedef double fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n, const fr_step *s);
 /* y = x with noise; x NULL: the noise itself. Row r of the batch and unit j have a random number of their own;
  * first_row is that of the first row here. */
 typedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, i64 first_row, double rate, const fr_stream *key);

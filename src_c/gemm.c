@@ -47,14 +47,14 @@ typedef struct {
 
 /* ---- one tile ---------------------------------------------------------------------------------------------- */
 
-/* c[mr][nv * VL] = the product's elements; the last vector has `last` columns, read by mask where b ends there. */
+/* c[mr][nv * VL] = the product's elements; the last vector has `last` columns, read by mask where b ends there.
+ * A product of one block never leaves the registers. */
 INLINE void tile(real *c, i64 ldc, const operands *o, const int mr, const int nv, const int masked, int last)
 {
-    vec total[MR][NV];
-    for (i64 k0 = 0; k0 == 0 || k0 < o->k; k0 += FR_BLOCK) {
+    vec total[MR][NV], sum[MR][NV];
+    for (i64 k0 = 0;;) {
         const i64 length = o->k - k0 < FR_BLOCK ? o->k - k0 : FR_BLOCK;
         const real *a = o->a + k0 * o->a_k, *b = o->b + k0 * o->b_k;
-        vec sum[MR][NV];
         EACH(i, mr)
             EACH(j, nv) sum[i][j] = vset(0);
         for (i64 kk = 0; kk < length; kk++, a += o->a_k, b += o->b_k) {
@@ -65,17 +65,28 @@ INLINE void tile(real *c, i64 ldc, const operands *o, const int mr, const int nv
                 EACH(j, nv) sum[i][j] = vfma(x, row[j], sum[i][j]);
             }
         }
+        if (k0)
+            EACH(i, mr)
+                EACH(j, nv) sum[i][j] = total[i][j] + sum[i][j];
+        if ((k0 += FR_BLOCK) >= o->k) break;
         EACH(i, mr)
-            EACH(j, nv) total[i][j] = k0 ? total[i][j] + sum[i][j] : sum[i][j];
+            EACH(j, nv) total[i][j] = sum[i][j];
     }
-    EACH(i, mr)
+    if (o->accumulate)
+        EACH(i, mr)
+            EACH(j, nv) sum[i][j] = take(c + i * ldc + j * VL, j == nv - 1 ? last : VL) + sum[i][j];
+    if (o->bias)
         EACH(j, nv) {
-            const int n = j == nv - 1 ? last : VL;
-            vec y = total[i][j];
-            if (o->accumulate) y = vload_n(c + i * ldc + j * VL, n) + y;
-            if (o->bias) y = y + vload_n(o->bias + j * VL, n);
-            if (n == VL) vstore(c + i * ldc + j * VL, y);
-            else vstore_n(c + i * ldc + j * VL, y, n);
+            const vec bias = take(o->bias + j * VL, j == nv - 1 ? last : VL);
+            EACH(i, mr) sum[i][j] = sum[i][j] + bias;
+        }
+    if (last == VL)
+        EACH(i, mr)
+            EACH(j, nv) vstore(c + i * ldc + j * VL, sum[i][j]);
+    else
+        EACH(i, mr) {
+            EACH(j, nv - 1) vstore(c + i * ldc + j * VL, sum[i][j]);
+            vstore_n(c + i * ldc + (nv - 1) * VL, sum[i][nv - 1], last);
         }
 }
 

@@ -6,10 +6,11 @@
 #include "fastreg.h"
 #include "vec.h"
 
-INLINE vec sign_of(vec w) { return vselect(vgt(w, vset(0)), vset(1), vkeep(vlt(w, vset(0)), vset(-1))); }
-
 INLINE vec l1_value(vec w) { return vabs(w); }
-INLINE vec l1_slope(vec g, vec w, vec strength) { return vfma(strength, sign_of(w), g); }
+INLINE vec l1_slope(vec g, vec w, vec strength) /* 0 at 0 */
+{
+    return g + vkeep(vgt(vabs(w), vset(0)), vcopysign(strength, w));
+}
 INLINE vec l2_value(vec w) { return w * w; }
 INLINE vec l2_slope(vec g, vec w, vec strength) { return vfma(strength + strength, w, g); }
 

@@ -221,6 +221,8 @@ def sgd_arguments(draw, size):
             "w": InOut(draw(size)), "gradient": draw(size), "velocity": InOut(draw(size)),
             "learning_rate": 0.1, "momentum": 0.9, "nesterov": nesterov, "decay": decay,
         }  # fmt: skip
+    for l1, l2 in ((0.3, 0.0), (0.0, 0.2), (0.3, 0.2)):
+        yield {"w": InOut(draw(size)), "gradient": draw(size), "learning_rate": 0.1, "l1": l1, "l2": l2}
 
 
 def update_arguments(name, draw, size):
@@ -229,6 +231,7 @@ def update_arguments(name, draw, size):
         return
     options = [{"t": 1}, {"t": 7, "decay": 0.01}, {"t": 1000, "floor": 0.5, "step": Out((size,))}]
     options += [{"t": 2, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3, "step": Out((size,))}]
+    options += [{"t": 3, "l1": 0.3}, {"t": 3, "l2": 0.2}, {"t": 3, "l1": 0.3, "l2": 0.2}]
     for option in options:
         yield {
             "w": InOut(draw(size)), "gradient": draw(size), "m": InOut(draw(size)),

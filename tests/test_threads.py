@@ -1,6 +1,6 @@
 """Contracts 4 and 10: the same bits for any number of threads; none where they do not pay or may not be had.
 
-Run as a program, this file is what the processes do that the tests start.
+Run as a program, this file is what the processes do that the tests start, and tools/threads.py for all combinations.
 """
 
 import hashlib
@@ -98,6 +98,13 @@ def configurations():
     return [(narrow, *axes) for axes in grid] + [(wide, *axes) for axes in large]
 
 
+def part_of_product(dtype, number):
+    """Every loss with every activation for a dtype and the optimizer of that number; each activation once large."""
+    axes = [(dtype, OPTIMIZERS[number], loss, activation) for loss, activation in product(LOSSES, ACTIVATIONS)]
+    large = [axes[(i + number) % len(LOSSES) * len(ACTIVATIONS) + i] for i in range(len(ACTIVATIONS))]
+    return [(narrow, *each) for each in axes] + [(wide, *each) for each in large]
+
+
 # ---- helpers
 
 
@@ -137,12 +144,13 @@ def seconds_of(threads):
 # ---- what the processes compute
 
 
-def compute_grid(repeats, burners):
-    """The hashes of every configuration, and how much of the work was not the calling thread's."""
+def compute_grid(repeats, burners, *part):
+    """The hashes of every configuration, or of a part of the product, and the share of the work that workers did."""
     found = {}
+    chosen = part_of_product(part[0], int(part[1])) if part else configurations()
     others = threads_of_process() if TASKS.exists() else set()
     with usable(64), load(int(burners)):
-        for make, *axes in configurations():
+        for make, *axes in chosen:
             runs = [*THREADS] * int(repeats)
             random.Random(0).shuffle(runs)
             found[f"{make.__name__} {axes}"] = sorted({make(*axes, n_threads) for n_threads in runs})

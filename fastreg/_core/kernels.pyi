@@ -97,7 +97,9 @@ def sgd(
     momentum: float = 0.0,
     nesterov: bool = False,
     decay: float = 0.0,
-) -> None: ...
+    l1: float = 0.0,
+    l2: float = 0.0,
+) -> float: ...
 def adam(
     w: _Floats,
     gradient: _Floats,
@@ -112,7 +114,9 @@ def adam(
     decay: float = 0.0,
     floor: float = 0.0,
     step: _Floats | None = None,
-) -> None: ...
+    l1: float = 0.0,
+    l2: float = 0.0,
+) -> float: ...
 def dropout(
     out: _Floats, x: _Floats, rate: float, *, seed: int, step: int = 0, layer: int = 0, first_row: int = 0
 ) -> None: ...

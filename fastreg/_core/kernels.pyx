@@ -518,21 +518,22 @@ def hard_threshold(w, step, strength):
 # ---- optimizers -----------------------------------------------------------------------------------------------------
 
 
-cdef int _step(str name, real[::1] w, const real[::1] g, real[::1] m, real[::1] v, real[::1] step,
-               const fr_step *s) except -1:
+cdef double _step(str name, real[::1] w, const real[::1] g, real[::1] m, real[::1] v, real[::1] step,
+                  const fr_step *s) except? -1:
     cdef fr_update *kernel = <fr_update *>kernel_named("update", name, real is double)
+    cdef double penalty = 0
     cdef u64 mode
     if w.shape[0]:
         with nogil:
             mode = fr_enter()
-            kernel(&w[0], &g[0], NULL if m is None else <void *>&m[0], NULL if v is None else <void *>&v[0],
-                   NULL if step is None else <void *>&step[0], w.shape[0], s)
+            penalty = kernel(&w[0], &g[0], NULL if m is None else <void *>&m[0], NULL if v is None else <void *>&v[0],
+                             NULL if step is None else <void *>&step[0], w.shape[0], s)
             fr_leave(mode)
-    return 0
+    return penalty
 
 
-cdef int _update(str name, dict required, dict optional, const fr_step *s) except -1:
-    """The step of an optimizer; both dicts together are w, gradient, first and second state, effective steps."""
+cdef double _update(str name, dict required, dict optional, const fr_step *s) except? -1:
+    """The step of an optimizer; returns the penalties before it. Both dicts together are w, gradient, first and second state, effective steps."""
     double = _same_dtype(required, optional)
     w, arrays = required["w"], {**required, **optional}
     for label, array in arrays.items():
@@ -543,10 +544,10 @@ cdef int _update(str name, dict required, dict optional, const fr_step *s) excep
     return _step[float](name, flat[0], flat[1], flat[2], flat[3], flat[4], s)
 
 
-def sgd(w, gradient, velocity=None, *, learning_rate, momentum=0.0, nesterov=False, decay=0.0):
-    """One step of gradient descent, in place.
+def sgd(w, gradient, velocity=None, *, learning_rate, momentum=0.0, nesterov=False, decay=0.0, l1=0.0, l2=0.0):
+    """One step of gradient descent, in place; returns the penalties ``l1 * sum |w| + l2 * sum w^2`` before it.
 
-    With g = gradient, u = velocity: ``u <- momentum * u - learning_rate * g``, then ``w += u``, or with Nesterov
+    With g = gradient + l1 * sign(w) + 2 * l2 * w, u = velocity: ``u <- momentum * u - learning_rate * g``, then ``w += u``, or with Nesterov
     ``w += momentum * u - learning_rate * g``; without velocity ``w -= learning_rate * g``. Then ``w -= decay * w_old``.
 
     Parameters
@@ -555,15 +556,19 @@ def sgd(w, gradient, velocity=None, *, learning_rate, momentum=0.0, nesterov=Fal
     velocity : array like w, optional
         State, zero at the start; needed for momentum > 0. Entries below 1e-30 become 0.
     learning_rate, momentum, nesterov, decay : float, float, bool, float
+    l1, l2 : float >= 0
     """
     if velocity is None and momentum:
         raise ValueError(f"momentum={momentum} needs a velocity array like w, zero at the start")
-    cdef fr_step s = fr_step(learning_rate, momentum, 1.0 if nesterov else 0.0, 0, 0, 0, 1, 1, decay, 0)
-    _update("sgd", {"w": w, "gradient": gradient}, {"velocity": velocity, "v": None, "step": None}, &s)
+    cdef fr_step s = fr_step(learning_rate, momentum, 1.0 if nesterov else 0.0, 0, 0, 0, 1, 1, decay, 0, l1, l2)
+    return _update("sgd", {"w": w, "gradient": gradient}, {"velocity": velocity, "v": None, "step": None}, &s)
 
 
-def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.0, floor=0.0, step=None):
+def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.0, floor=0.0, step=None,
+         l1=0.0, l2=0.0):
     """One step of Adam (Kingma & Ba 2015), in place; with decay = learning_rate * weight_decay, of AdamW.
+
+    Returns the penalties ``l1 * sum |w| + l2 * sum w^2`` before it; their gradients count as part of the gradient.
 
     ``w += -learning_rate * m_hat / D - decay * w_old`` with ``D = max(sqrt(v_hat), floor) + epsilon``.
 
@@ -579,12 +584,13 @@ def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon
         Smallest denominator: the strength of an L1 penalty whose proximal step follows.
     step : array like w, optional
         Receives ``learning_rate / D``, the effective step sizes for that proximal step.
+    l1, l2 : float >= 0
     """
     if t < 1:
         raise ValueError(f"t counts updates from 1, got {t}")
     cdef fr_step s = fr_step(learning_rate, 0, 0, beta1, beta2, epsilon, 1 - fr_power(beta1, t),
-                             1 - fr_power(beta2, t), decay, floor)
-    _update("adam", {"w": w, "gradient": gradient, "m": m, "v": v}, {"step": step}, &s)
+                             1 - fr_power(beta2, t), decay, floor, l1, l2)
+    return _update("adam", {"w": w, "gradient": gradient, "m": m, "v": v}, {"step": step}, &s)
 
 
 # ---- random numbers -------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ ctypedef struct op_t:
     i64 x, y, dx, dy  # slots; 0 where there is none
     i64 weight, bias, n_in, n_out, start, stop, layer, rate, strength, decay, accumulate
     bint has_dx
+    int within  # of a penalty that the update of its range takes with it: 1 as an L1, 2 as an L2
     double alpha
 
 

@@ -44,6 +44,7 @@ cdef class Program:
         self.c.update = bind_segment(op, segments[3], double)
         self.c.output = plan.output
         self.c.chunks = count_chunks(&self.c.update)
+        take_into_updates(&self.c.update, kernel_named("penalty", "l1", double), kernel_named("penalty", "l2", double))
         for name, value in plan.settings.items():
             set_number(&self.c.settings, name, value)
         self.c.element_steps = "beta2" in plan.settings
@@ -81,6 +82,28 @@ cdef i64 count_chunks(segment_t *update) noexcept:
         if i == 0 or update.ops[i].start != update.ops[i - 1].start:
             chunks += (update.ops[i].stop - update.ops[i].start + FR_CHUNK - 1) // FR_CHUNK
     return chunks
+
+
+cdef int take_into_updates(segment_t *update, fr_kernel l1, fr_kernel l2) noexcept:
+    """Number the penalties that the update of their range computes on its way: an L1 (1), an L2 (2), or both."""
+    cdef op_t *ops = update.ops
+    cdef int i, first = 0, k, number, last
+    for i in range(update.n):
+        if ops[i].start != ops[first].start:
+            first = i
+        if ops[i].code != UPDATE:
+            continue
+        last = 0
+        for k in range(first, i):
+            number = 1 if ops[k].kernel == l1 else 2 if ops[k].kernel == l2 else 0
+            if ops[k].alpha == 0 or number <= last:  # of value alone, of another kind, or out of order: none at all
+                break
+            ops[k].within = last = number
+        else:
+            continue
+        for k in range(first, i):
+            ops[k].within = 0
+    return 0
 
 
 cdef int set_number(fr_step *step, str name, double value) except -1:

@@ -8,8 +8,8 @@ b) A section is shared only where that pays; below `PAYS` operations, or in a ru
 c) A worker's item touches its own part of the workspace, and its own scratch. Only the calling thread looks at signals,
    between its items; once interrupted it takes what is left of the section without computing it, so nothing waits. It
    does so only where it is the main thread: Python ends others when they ask for the GIL at exit, amid a section.
-d) The update goes through all operations of a range within one chunk of 4,096 elements: penalties, move and proximal
-   steps are separate kernels, but memory is read and written once.
+d) The update goes through all operations of a range within one chunk of 4,096 elements, so that memory is read and
+   written once. L1 and L2 are computed by the kernel that moves, other penalties and proximal steps by their own.
 """
 
 from libc.string cimport memcpy
@@ -89,7 +89,7 @@ cdef tiles_t tiles_of(i64 m, i64 n, i64 count, bint rows_first) noexcept nogil:
     """
     cdef tiles_t t
     cdef i64 panels = (n + 63) // 64, strips = (m + 47) // 48, down, across
-    t.m, t.n, t.count = m, n, 0
+    t.m, t.n, t.rows, t.columns, t.across, t.count = m, n, m, n, 1, 0
     if count == 0 or panels == 0 or strips == 0:
         return t
     if rows_first:
@@ -416,13 +416,18 @@ cdef double update_chunk(run_t *run, int first, int last, i64 offset, int worker
     cdef int i
     for i in range(first, last):
         op = &run.program.update.ops[i]
-        if op.code == PENALTY:
+        if op.code == PENALTY and op.within and run.move:
+            if op.within == 1:
+                settings.l1 = run.scalars[op.strength]
+            else:
+                settings.l2 = run.scalars[op.strength]
+        elif op.code == PENALTY:
             total += (<fr_penalty *>op.kernel)(gradient if run.move and op.alpha else NULL, weight, n,
                                                run.scalars[op.strength])
         elif run.move and op.code == UPDATE:
             settings.decay = settings.learning_rate * run.scalars[op.decay] if op.decay >= 0 else 0
             settings.floor = run.scalars[op.strength] if op.strength >= 0 else 0
-            (<fr_update *>op.kernel)(weight, gradient, m, v, steps, n, &settings)
+            total += (<fr_update *>op.kernel)(weight, gradient, m, v, steps, n, &settings)
         elif run.move and op.code == PROX:
             (<fr_prox *>op.kernel)(weight, steps, n, run.step_size, run.scalars[op.strength])
     return total

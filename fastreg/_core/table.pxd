@@ -12,7 +12,7 @@ cdef extern from "fastreg.h" nogil:
 
     ctypedef struct fr_step:
         double learning_rate, momentum, nesterov, beta1, beta2, epsilon
-        double correction1, correction2, decay, floor
+        double correction1, correction2, decay, floor, l1, l2
 
     ctypedef struct fr_part:
         i64 row, rows, column, columns
@@ -27,8 +27,8 @@ cdef extern from "fastreg.h" nogil:
                             double scale, double alpha) noexcept nogil
     ctypedef double fr_penalty(void *g, const void *w, i64 n, double strength) noexcept nogil
     ctypedef void fr_prox(void *w, const void *step, i64 n, double same, double strength) noexcept nogil
-    ctypedef void fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n,
-                            const fr_step *s) noexcept nogil
+    ctypedef double fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n,
+                              const fr_step *s) noexcept nogil
     ctypedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, i64 first_row, double rate,
                            const fr_stream *key) noexcept nogil
     ctypedef void fr_gather(void *out, const void *x, const i64 *rows, i64 n, i64 cols) noexcept nogil

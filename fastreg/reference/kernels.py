@@ -280,11 +280,21 @@ def hard_threshold(w, step, strength):
 # Updates
 
 
-def sgd(w, gradient, velocity=None, *, learning_rate, momentum=0.0, nesterov=False, decay=0.0):
+def _penalized(w, gradient, strength1, strength2):
+    """Return the gradient with those of an L1 and an L2 of these strengths, and the value of both."""
+    if not (strength1 or strength2):
+        return gradient, 0.0
+    gradient = gradient.copy()
+    return gradient, l1(w, strength1, gradient) + l2(w, strength2, gradient)
+
+
+def sgd(w, gradient, velocity=None, *, learning_rate, momentum=0.0, nesterov=False, decay=0.0, l1=0.0, l2=0.0):
     """One step: u = momentum u - learning_rate g; w += u, or momentum u - learning_rate g (Nesterov).
 
-    Without a velocity w -= learning_rate g. Decoupled decay: w -= decay * (old w).
+    Without a velocity w -= learning_rate g. Decoupled decay: w -= decay * (old w). Returns the penalties of these
+    strengths before the step; g includes their gradients.
     """
+    gradient, penalty = _penalized(w, gradient, l1, l2)
     for w_, gradient_, u in _blocks(w, gradient, velocity):
         shrink = w_ * decay if decay else None
         move = gradient_ * -learning_rate
@@ -297,15 +307,17 @@ def sgd(w, gradient, velocity=None, *, learning_rate, momentum=0.0, nesterov=Fal
             _flush(u)
         if decay:
             w_ -= shrink
+    return penalty
 
 
 def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.0, floor=0.0,
-         step=None):  # fmt: skip
+         step=None, l1=0.0, l2=0.0):  # fmt: skip
     """One step of Adam, the t-th: w -= learning_rate / (1 - beta1^t) * m / D.
 
     D = max(sqrt(v / (1 - beta2^t)), floor) + epsilon. `step` receives learning_rate / D, the effective step
-    size of each weight. Decoupled decay: w -= decay * (old w).
+    size of each weight. Decoupled decay: w -= decay * (old w). Penalties as for `sgd`.
     """
+    gradient, penalty = _penalized(w, gradient, l1, l2)
     rate, correction = learning_rate / (1 - beta1**t), 1 / (1 - beta2**t)
     for w_, g, m_, v_, step_ in _blocks(w, gradient, m, v, step):
         m_ *= beta1
@@ -327,6 +339,7 @@ def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon
         _flush(m_)
         if decay:
             w_ -= shrink
+    return penalty
 
 
 def _flush(state):
