@@ -10,7 +10,7 @@ EXTRA = $(PY) -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', '
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites demo test bench peers cost products limits lint lint-python lint-cython lint-c lint-types bits ulp \
-	threads docs asan clean
+	threads fuzz kills docs asan clean
 
 help:
 	@echo "make demo    no regularization against L2, L1, dropout and all three, compiled and in NumPy"
@@ -25,6 +25,8 @@ help:
 	@echo "make threads the same weights for any number of threads, in all combinations, under load; Ctrl-C: minutes"
 	@echo "make products  the products' share of the FMA peak, and sizes that fall out of line"
 	@echo "make limits  dropout's share of a step, one prediction, the import, memory, two threads against one"
+	@echo "make fuzz    200,000 damaged and forged model files: deaths, hangs, silent changes, memory; minutes"
+	@echo "make kills   saves that are ended, or fail, at each of their writes, flushes and renames (needs strace)"
 	@echo "make asan    the suite under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make clean   remove what was built, and the virtual environment"
 
@@ -78,6 +80,12 @@ threads: .venv/.installed
 
 limits: .venv/.installed
 	$(PY) bench/limits.py
+
+fuzz: .venv/.installed
+	$(PY) tools/fuzz_files.py
+
+kills: .venv/.installed
+	$(PY) tools/kill_saves.py
 
 # Three minutes of one core, undisturbed where the shares are to be believed.
 products: .venv/.installed

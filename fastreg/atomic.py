@@ -12,7 +12,6 @@ import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
-from secrets import token_hex
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -73,7 +72,7 @@ def check_regular(mode, path):
 @contextmanager
 def _temporary(folder, mode):
     """Give a new file in `folder`, and its name; the name is gone after an exception."""
-    name = os.path.join(folder, f".fastreg-{token_hex(8)}.tmp")
+    name = os.path.join(folder, f".fastreg-{os.urandom(8).hex()}.tmp")
     descriptor = os.open(name, _FLAGS, 0o666)
     try:
         with open(descriptor, "wb") as file:

@@ -123,7 +123,8 @@ def refusing(path):
     except ModelFileError:
         raise
     except ValueError as error:
-        raise ModelFileError(f"{os.fsdecode(path)}: {error}") from error
+        text = str(error) if len(str(error)) <= 500 else f"{str(error)[:500]}..."  # it may quote what was made up
+        raise ModelFileError(f"{os.fsdecode(path)}: {text}") from error
     except OverflowError as error:
         raise ModelFileError(f"{os.fsdecode(path)}: a size in it is too large: {error}") from error
 

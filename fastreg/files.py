@@ -30,8 +30,9 @@ NETWORK = {
     "built": (None, {"n_inputs": strict.natural, "flat": bool}),
 }
 TRAINING = {"optimizer": dict, "epoch": strict.natural, "step": strict.natural}
-PREFIXES = ("parameters.", "optimizer.", "array.")
 MODEL = {"kind": str, "fastreg": str, "network": NETWORK, "training": (None, TRAINING), "finite": bool}
+PREFIXES = ("parameters.", "optimizer.", "array.")  # of the names of a network's arrays
+MAX_WORK = 1 << 20  # layers times patterns
 
 
 def save(model, path):
@@ -117,7 +118,7 @@ def info(path):
         if "network" in header:
             lines += _network_lines(rebuild(header, tensors))
             for key in ("network", "training", "finite"):
-                del header[key]
+                header.pop(key, None)
         lines += [f"{key}: {strict.shown(value)}" for key, value in header.items()]
         lines += [f"{name}: {array.dtype} {array.shape}" for name, array in tensors.items()]
     return "\n".join(lines)
@@ -153,6 +154,7 @@ def describe(network):
         },
         "training": state and _training(state, tensors),
     }
+    _check_work(header["network"])
     if model is not None:
         tensors |= buffer_tensors("parameters", model.plan.layout, model.weights)
     if state is not None:
@@ -221,8 +223,15 @@ def _training(state, tensors):
     return {"optimizer": optimizer, "epoch": state.epoch, "step": state.step}
 
 
+def _check_work(header):
+    """Each pattern looks at each layer: nobody shall keep a reader busy for minutes."""
+    if len(header["layers"]) * len(header["penalties"]) > MAX_WORK:
+        raise ValueError(f"layers times patterns of penalties are more than {MAX_WORK}")
+
+
 def _network(header, tensors):
     """Return a network without numbers."""
+    _check_work(header)
     patterns = [strict.shown(rule["pattern"]) for rule in header["penalties"]]
     if len(set(patterns)) < len(patterns):
         raise ValueError("header.network.penalties has a pattern twice")

@@ -92,9 +92,20 @@ def decode(value, tensors, where, home=None):
     if unknown:
         raise ValueError(f"{where}: {kind} has no {shown(unknown[0])} in this version")
     try:
-        return KINDS[kind](**settings)
+        made = KINDS[kind](**settings)
     except (TypeError, ValueError) as error:  # TypeError: a field is missing
         raise ValueError(f"{where}: {error}") from error
+    for field, given in settings.items():
+        if not _same(getattr(made, field), given):
+            raise ValueError(f"{where}.{field} is {shown(given)}, which {kind} takes as {getattr(made, field)!r}")
+    return made
+
+
+def _same(made, given):
+    """Whether a constructor took a setting as it was given: what it makes something else of, `encode` never says."""
+    if isinstance(made, np.ndarray):
+        return isinstance(given, np.ndarray) and made.dtype == given.dtype
+    return made == given
 
 
 def _settable(kind):

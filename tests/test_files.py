@@ -251,6 +251,15 @@ def test_numbers_that_are_not_finite_are_refused_where_the_header_denies_them(pa
     )
 
 
+def test_a_forged_header_keeps_no_reader_busy(path):
+    """16,000 layers and 14,000 patterns fit into a MiB; comparing each with each would take minutes."""
+    fr.save(network(), path)
+    layers = [{"kind": "Dense", "units": 1}] * 16_000
+    patterns = [{"pattern": f"{n}.*", "penalty": None} for n in range(12_000)]
+    assert "more than" in forged(path, lambda header: header["network"].update(layers=layers, penalties=patterns))
+    assert len(forged(path, lambda header: header["network"].update(layers=layers, penalties=patterns[-1:]))) < 700
+
+
 def test_a_checkpoint_is_no_model(path):
     container.write(path, "checkpoint", *files.describe(trained()))
     with pytest.raises(fr.ModelFileError, match="a checkpoint, not a model: read it with fastreg.resume"):

@@ -510,6 +510,27 @@ def test_losses_are_summed_in_chunks_of_256_rows_and_16_lanes(rows, cols, dtype)
     )  # sum() compensates from Python 3.12 on
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("l1", "l2"), [(0.3, 0.0), (0.0, 0.2), (0.3, 0.2)])
+@pytest.mark.parametrize("n", [1, 15, 100, 4096, 10_000])
+def test_an_optimizer_adds_penalties_as_their_kernels_do(n, l1, l2, dtype):
+    rng = np.random.default_rng(n)
+    w, gradient, *state = rng.normal(size=(4, n)).astype(dtype)
+    w[::7] = 0
+    state[1] **= 2
+    for name, buffers, options in (("sgd", 1, {"momentum": 0.9, "nesterov": True}), ("adam", 2, {"t": 3})):
+        update, within, apart = getattr(kernels, name), [w.copy(), gradient.copy()], [w.copy(), gradient.copy()]
+        within += [array.copy() for array in state[:buffers]]
+        apart += [array.copy() for array in state[:buffers]]
+        penalty = update(*within, learning_rate=0.1, l1=l1, l2=l2, **options)
+        values = [kernels.l1(apart[0], l1, apart[1])] if l1 else []
+        values += [kernels.l2(apart[0], l2, apart[1])] if l2 else []
+        assert update(*apart, learning_rate=0.1, **options) == 0
+        assert np.array_equal(within[1], gradient)
+        assert all(np.array_equal(a, b) for i, (a, b) in enumerate(zip(within, apart, strict=True)) if i != 1)
+        assert penalty == pytest.approx(sum(values), rel=1e-15)
+
+
 # ---- exact values
 
 

@@ -3,11 +3,13 @@
 import errno
 import json
 import os
+import random
 
 import numpy as np
 import pytest
 
 import fastreg as fr
+import fuzz_files
 from fastreg.safetensors import DTYPES
 
 X = np.random.default_rng(3).normal(size=(20, 5))
@@ -203,3 +205,19 @@ def test_wrong_arguments(path):
     with pytest.raises(OSError) as caught:
         fr.load_safetensors(network(), path)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, os.fspath(path))
+
+
+def test_damaged_files_are_refused_or_loaded(path):
+    """Without a checksum a flipped bit of a number passes; nothing else may happen."""
+    net = network().build(5)
+    fr.save_safetensors(net, path)
+    data, refused = path.read_bytes(), 0
+    for number in range(2000):
+        rng = random.Random(number)
+        path.write_bytes(rng.choice(fuzz_files.DAMAGES)(rng, data))
+        try:
+            fr.load_safetensors(net, path)
+        except fr.ModelFileError:
+            refused += 1
+        assert np.isfinite(net._model.weights).all()
+    assert 1000 < refused < 2000

@@ -533,7 +533,10 @@ cdef double _step(str name, real[::1] w, const real[::1] g, real[::1] m, real[::
 
 
 cdef double _update(str name, dict required, dict optional, const fr_step *s) except? -1:
-    """The step of an optimizer; returns the penalties before it. Both dicts together are w, gradient, first and second state, effective steps."""
+    """The step of an optimizer; returns the penalties before it.
+
+    Both dicts together are w, gradient, first and second state, effective steps.
+    """
     double = _same_dtype(required, optional)
     w, arrays = required["w"], {**required, **optional}
     for label, array in arrays.items():
@@ -547,8 +550,9 @@ cdef double _update(str name, dict required, dict optional, const fr_step *s) ex
 def sgd(w, gradient, velocity=None, *, learning_rate, momentum=0.0, nesterov=False, decay=0.0, l1=0.0, l2=0.0):
     """One step of gradient descent, in place; returns the penalties ``l1 * sum |w| + l2 * sum w^2`` before it.
 
-    With g = gradient + l1 * sign(w) + 2 * l2 * w, u = velocity: ``u <- momentum * u - learning_rate * g``, then ``w += u``, or with Nesterov
-    ``w += momentum * u - learning_rate * g``; without velocity ``w -= learning_rate * g``. Then ``w -= decay * w_old``.
+    With g = gradient + l1 * sign(w) + 2 * l2 * w, u = velocity: ``u <- momentum * u - learning_rate * g``, then
+    ``w += u``, or with Nesterov ``w += momentum * u - learning_rate * g``; without velocity
+    ``w -= learning_rate * g``. Then ``w -= decay * w_old``.
 
     Parameters
     ----------

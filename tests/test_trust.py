@@ -1,0 +1,114 @@
+"""The proofs of trust in small: damaged files, saves that are ended or fail. `make fuzz` and `make kills` do more."""
+
+import shutil
+import sys
+from collections import Counter
+
+import pytest
+
+import fastreg as fr
+import fuzz_files
+import kill_saves
+from fastreg import files
+
+
+@pytest.fixture(scope="module")
+def sources():
+    return fuzz_files.originals()
+
+
+# ---- damaged and forged files
+
+
+def test_damaged_and_forged_files_are_refused_or_sound(sources):
+    counts, bad = fuzz_files.examine(range(3000), 1, sources)
+    assert bad == []
+    assert counts["refused"] > 2500
+    assert counts["sound"] > 20  # some forgeries are networks, or nothing would look for silent changes
+
+
+def test_info_refuses_them_too(sources, tmp_path):
+    refused = 0
+    for number in range(1000):
+        (tmp_path / "m.frg").write_bytes(fuzz_files.mutant(2, number, sources)[0])
+        try:
+            assert "checksum ok" in files.info(tmp_path / "m.frg")
+        except fr.ModelFileError:
+            refused += 1
+    assert 800 < refused < 1000
+
+
+def test_every_change_changes_something(sources):
+    """Damages and forgeries that leave the bytes alone would prove nothing."""
+    for change in fuzz_files.DAMAGES:
+        rngs = [fuzz_files.random.Random(number) for number in range(20)]
+        assert sum(change(rng, sources[1]) != sources[1] for rng in rngs) > 10, change.__name__
+    header = fuzz_files.container.strict.parse(sources[1][16 : 16 + int.from_bytes(sources[1][12:16], "little")])
+    text = fuzz_files.json.dumps(header)
+    for change in fuzz_files.FORGERIES:
+        rngs = [fuzz_files.random.Random(number) for number in range(20)]
+        texts = [change(rng, fuzz_files.json.loads(text)) for rng in rngs]
+        assert sum(t not in (text, text.encode()) for t in texts) > 10, change.__name__
+
+
+@pytest.mark.parametrize("word", ["other", "silent"])
+def test_what_goes_wrong_is_found(sources, word):
+    assert fuzz_files.examine(range(300), 1, sources, load=fuzz_files.CONTROL[word])[0][word] > 0
+
+
+@pytest.mark.parametrize("word", ["death", "hang"])
+def test_a_child_that_ends_or_hangs_is_found(word):
+    counts, bad, _ = fuzz_files.in_child(5, 7, 1, load=word, patience=3.0)
+    assert counts == Counter({word: 2})
+    assert bad == [(5, word), (6, word)]
+
+
+def test_a_child_counts_and_measures():
+    counts, bad, memory = fuzz_files.in_child(0, 200, 1)
+    assert (counts.total(), bad) == (200, [])
+    assert memory < fuzz_files.LIMIT
+    assert memory > 0 or sys.platform != "linux"
+
+
+def test_memory_is_seen(sources, tmp_path):
+    if sys.platform != "linux":
+        pytest.skip("resident sets are read from Linux")
+    (tmp_path / "m.frg").write_bytes(b"no file of fastreg")
+
+    def load(path):
+        bytearray(100 << 20)
+        return fr.load(path)
+
+    assert fuzz_files.judge(tmp_path / "m.frg", False, False, load)[1] > 90 << 20
+
+
+# ---- saves that are ended, or fail
+
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace ends and fails the system calls")
+
+
+@pytest.fixture(params=kill_saves.SAVERS)
+def place(request, tmp_path):
+    return kill_saves.Place(tmp_path, request.param)
+
+
+@needs_strace
+def test_a_save_that_is_ended_leaves_a_whole_file(place):
+    results = list(kill_saves.kills(place))
+    assert [result for result in results if result[2] != "ok"] == []
+    assert {point.split()[0] for point, _, _ in results} == set(kill_saves.CALLS)
+    assert {what.split()[0] for _, what, _ in results} == {"previous", "new"}
+
+
+@needs_strace
+def test_a_full_disk_keeps_the_previous_file(place):
+    results = list(kill_saves.failures(place, ["ENOSPC"]))
+    assert [result for result in results if result[2] != "ok"] == []
+    assert {point.split()[0] for point, _, _ in results} == set(kill_saves.CALLS)
+
+
+@needs_strace
+def test_a_naive_saver_is_found_out(tmp_path):
+    place = kill_saves.Place(tmp_path, "naive")
+    assert "torn" in [word for _, _, word in kill_saves.kills(place)]
+    assert all(word != "ok" for _, _, word in kill_saves.failures(place, ["ENOSPC"]))
