@@ -33,7 +33,8 @@
 #define DIRECT_B 16384                            /* elements of b up to which it is read in place */
 #define DIRECT_A (512 * 1024 / (int)sizeof(real)) /* and of a transposed a */
 #define ALIAS 4096                                /* bytes between numbers that share the first-level cache's lines */
-#define NARROW (3 * VL / 2)                       /* columns of c below which vectors along its rows fill better */
+#define NARROW (3 * VL / 2)                       /* columns of c up to which vectors along its rows fill better */
+#define LONG(n) (3 * (n))                         /* terms from which that pays for transposing so many columns */
 
 typedef struct {
     const real *a; /* element (i, kk) at a[i * a_row + kk * a_k] */
@@ -170,33 +171,38 @@ static void pack_strips(real *packed, const real *a, i64 m, i64 columns, i64 k)
             pack(packed + i * k + kk * STRIP, STRIP, a + kk * m + i, m, 1, columns - i < STRIP ? columns - i : STRIP);
 }
 
-/* packed (k, PANEL) = the transpose of rows of b (n, k), n <= PANEL; zero up to whole vectors */
+/* packed (columns, PANEL) = the transpose of some rows of b, at most VL x VL numbers; zeros up to whole vectors */
+INLINE void transpose_block(real *packed, const real *b, i64 b_row, int rows, int columns)
+{
+#ifdef FR_PLAIN
+    (void)b_row, (void)rows, (void)columns;
+    *packed = *b;
+#else
+    vec v[VL], w[VL];
+    EACH(i, VL) v[i] = i < rows ? take(b + i * b_row, columns) : vset(0);
+    EACH(round, ZIP_ROUNDS) {
+        EACH(i, VL / 2) {
+            w[2 * i] = vzip_lo(v[i], v[i + VL / 2]);
+            w[2 * i + 1] = vzip_hi(v[i], v[i + VL / 2]);
+        }
+        EACH(i, VL) v[i] = w[i];
+    }
+    EACH(i, VL)
+        if (i < columns) vstore(packed + i * PANEL, v[i]);
+#endif
+}
+
+/* packed (k, PANEL) = the transpose of rows of b (n, k), n <= PANEL; zeros up to whole vectors */
 static void pack_transposed(real *packed, const real *b, i64 k, i64 n)
 {
-    i64 j = 0;
-#ifndef FR_PLAIN
-    for (; j + VL <= n; j += VL) {
-        i64 kk = 0;
-        for (; kk + VL <= k; kk += VL) {
-            vec v[VL], w[VL];
-            EACH(i, VL) v[i] = vload(b + (j + i) * k + kk);
-            EACH(round, ZIP_ROUNDS) {
-                EACH(i, VL / 2) {
-                    w[2 * i] = vzip_lo(v[i], v[i + VL / 2]);
-                    w[2 * i + 1] = vzip_hi(v[i], v[i + VL / 2]);
-                }
-                EACH(i, VL) v[i] = w[i];
-            }
-            EACH(i, VL) vstore(packed + (kk + i) * PANEL + j, v[i]);
+    for (i64 j = 0; j < n; j += VL)
+        for (i64 kk = 0; kk < k; kk += VL) {
+            real *to = packed + kk * PANEL + j;
+            const real *from = b + j * k + kk;
+            const int rows = vrest(j, n), columns = vrest(kk, k);
+            if (rows == VL && columns == VL) transpose_block(to, from, k, VL, VL);
+            else transpose_block(to, from, k, rows, columns);
         }
-        for (; kk < k; kk++)
-            for (int i = 0; i < VL; i++) packed[kk * PANEL + j + i] = b[(j + i) * k + kk];
-    }
-#endif
-    if (j == n) return;
-    const i64 end = j + (n - j + VL - 1) / VL * VL;
-    for (i64 kk = 0; kk < k; kk++)
-        for (i64 i = j; i < end; i++) packed[kk * PANEL + i] = i < n ? b[i * k + kk] : 0;
 }
 
 /* ---- few numbers ------------------------------------------------------------------------------------------------- */
@@ -290,15 +296,16 @@ static void k_gemm_nt(void *c_, const void *a_, const void *b_, const void *bias
 static void transposed(real *c, const real *a, const real *b, const real *bias, i64 m, i64 n, i64 k, int accumulate,
                        int in_place, fr_part p, real *scratch)
 {
-    const int direct_b = in_place || n <= PANEL || n * k <= DIRECT_B;
+    const int narrow = n <= NARROW && k >= LONG(n);
+    const int direct_b = in_place || m <= FR_FEW_ROWS || n <= PANEL || n * k <= DIRECT_B;
     const int direct_a = in_place || m <= STRIP || (m * k <= DIRECT_A && m * (i64)sizeof(real) % ALIAS);
     const i64 width = direct_a ? p.rows : STRIP, lines = direct_a ? m : STRIP;
     real *packed_b = scratch, *packed_a = packed_b + k * PANEL;
-    for (i64 i = 0; i < p.rows && n <= NARROW; i += PANEL) {
+    for (i64 i = 0; i < p.rows && narrow; i += PANEL) {
         const operands o = {b, 1, n, a + p.row + i, m, bias, k, accumulate};
         narrow_panel(c + (p.row + i) * n, n, &o, n, p.rows - i < PANEL ? p.rows - i : PANEL, 0);
     }
-    if (n <= NARROW) return;
+    if (narrow) return;
     if (!direct_a) pack_strips(packed_a, a + p.row, m, p.rows, k);
     for (i64 j = p.column, end = j + p.columns; j < end; j += PANEL) {
         const i64 columns = end - j < PANEL ? end - j : PANEL;

@@ -9,7 +9,7 @@
  * c) Who finds nothing looks again for some microseconds, which bridges the gaps between a step's sections, and then
  *    sleeps. A sleeper is woken for the sections that it may share.
  * d) Where other processes want the same cores, a worker may lose its core in the middle of an item, for milliseconds. A
- *    caller that has waited longer than it has worked does the next sections alone, each time it happens more of them.
+ *    caller that has waited longer than it has worked goes on alone for twenty times as long: so waiting costs 5 %.
  * e) Workers block all signals but those of a crash: the others belong to the interpreter's threads.
  * f) After fork the child has no workers. A handler forgets them, and the first claim makes new ones. Where a signal
  *    handler forks amid a section, the workers first finish what they have: the child's caller does the rest alone.
@@ -39,10 +39,9 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 #else
 #define pause_cpu() ((void)0)
 #endif
-#define LOOKS 1000      /* at the ticket before sleeping: some ten to forty microseconds */
-#define STALL 100e-6    /* seconds of waiting beyond the work that say that a worker has lost its core */
-#define FEW_SECTIONS 64 /* done alone after a stall, and four times as many after the next */
-#define MANY_SECTIONS 65536
+#define LOOKS 1000   /* at the ticket before sleeping: some ten to forty microseconds */
+#define STALL 100e-6 /* seconds of waiting beyond the work that say that a worker has lost its core */
+#define ALONE 20     /* times what a stall took */
 
 /* ---- threads, locks and conditions ------------------------------------------------------------------------------ */
 
@@ -100,7 +99,7 @@ typedef struct {
 typedef struct {
     const char *_Atomic owner; /* the thread whose run has the pool */
     int workers;               /* that exist; only the owner reads and changes it */
-    i64 alone, penance;        /* sections to do alone now, and after the next stall */
+    double alone_until;        /* a time: after a stall */
     _Atomic u64 ticket;        /* threads that may take items << 32 | items not taken */
     fr_task *task;             /* of this section, as job and items */
     void *job;
@@ -213,7 +212,6 @@ static pool_t *find_pool(void)
 {
     pool_t *pool = atomic_load(&the_pool), *none = NULL;
     if (pool || !ready_for_fork() || !(pool = calloc(1, sizeof *pool))) return pool;
-    pool->penance = FEW_SECTIONS;
     pool->sleep = (lock_t)LOCK_INIT;
     pool->finished = (condition_t)CONDITION_INIT;
     if (!atomic_compare_exchange_strong(&the_pool, &none, pool)) { /* another thread was first */
@@ -245,7 +243,11 @@ void fr_pool_release(void)
 static double seconds(void)
 {
     struct timespec now;
+#ifdef CLOCK_MONOTONIC
+    clock_gettime(CLOCK_MONOTONIC, &now);
+#else
     timespec_get(&now, TIME_UTC);
+#endif
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
@@ -263,25 +265,14 @@ static void await(pool_t *pool)
     unlock(&pool->sleep);
 }
 
-/* How long to work alone now, after a section that took so long here and then so long elsewhere. */
-static void judge(pool_t *pool, double worked, double waited)
-{
-    if (waited > worked + STALL) {
-        pool->alone = pool->penance;
-        if (pool->penance < MANY_SECTIONS) pool->penance *= 4;
-    } else if (pool->penance > FEW_SECTIONS) pool->penance--;
-}
-
 void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 {
     pool_t *pool = atomic_load(&the_pool);
-    const int forked = !owns(pool);
-    if (forked || pool->alone > 0) {
+    const double start = seconds();
+    if (!owns(pool) || start < pool->alone_until) {
         for (i64 item = 0; item < items; item++) task(job, item, 0);
-        if (!forked) pool->alone--;
         return;
     }
-    const double start = seconds();
     pool->task = task;
     pool->job = job;
     pool->items = items;
@@ -297,6 +288,7 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
     }
     const double done = seconds();
     await(pool);
-    judge(pool, done - start, seconds() - done);
+    const double end = seconds(), waited = end - done;
+    if (waited > done - start + STALL) pool->alone_until = end + ALONE * waited;
 }
 #endif
