@@ -26,7 +26,8 @@ help:
 	@echo "make products  the products' share of the FMA peak, and sizes that fall out of line"
 	@echo "make limits  dropout's share of a step, one prediction, the import, memory, two threads against one"
 	@echo "make fuzz    200,000 damaged and forged model files: deaths, hangs, silent changes, memory; minutes"
-	@echo "make kills   saves that are ended, or fail, at each of their writes, flushes and renames (needs strace)"
+	@echo "make kills   saves that are ended, or fail, at each of their writes, flushes and renames (needs strace);"
+	@echo "             trainings that are killed at random and resumed, 200 times: minutes"
 	@echo "make asan    the suite under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make clean   remove what was built, and the virtual environment"
 
@@ -86,6 +87,7 @@ fuzz: .venv/.installed
 
 kills: .venv/.installed
 	$(PY) tools/kill_saves.py
+	$(PY) tools/kill_runs.py
 
 # Three minutes of one core, undisturbed where the shares are to be believed.
 products: .venv/.installed

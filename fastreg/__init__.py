@@ -24,8 +24,9 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from fastreg import functional, kernels, plot, reference
     from fastreg.callbacks import EarlyStopping
+    from fastreg.checkpoint import Checkpoint, resume
     from fastreg.config import show_config
-    from fastreg.errors import DivergenceError, ModelFileError, NotBuiltError
+    from fastreg.errors import CheckpointMismatchError, DivergenceError, ModelFileError, NotBuiltError
     from fastreg.files import load, save
     from fastreg.history import History
     from fastreg.layers import Activation, Dense, Dropout
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "callbacks": ("EarlyStopping",),
+    "checkpoint": ("Checkpoint", "resume"),
     "config": ("show_config",),
-    "errors": ("DivergenceError", "ModelFileError", "NotBuiltError"),
+    "errors": ("CheckpointMismatchError", "DivergenceError", "ModelFileError", "NotBuiltError"),
     "files": ("load", "save"),
     "history": ("History",),
     "layers": ("Activation", "Dense", "Dropout"),
@@ -58,6 +60,8 @@ __all__ = [
     "Adam",
     "AdamW",
     "BinaryCrossEntropy",
+    "Checkpoint",
+    "CheckpointMismatchError",
     "CrossEntropy",
     "Dense",
     "DivergenceError",
@@ -75,6 +79,7 @@ __all__ = [
     "load_safetensors",
     "plot",
     "reference",
+    "resume",
     "save",
     "save_safetensors",
     "show_config",

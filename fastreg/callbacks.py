@@ -2,14 +2,22 @@
 
 The protocol
     callback(run) -> bool | None      called after each epoch; True ends the training.
-    callback.start(run) -> callable   optional: called once before the first epoch. What it returns is called
-                                      after each epoch in the callback's place, and keeps the memory of this
-                                      run, so that the callback itself can be shared. If that has a method
-                                      `close()`, it is called when training ends, whatever ended it.
+    callback.start(run) -> watcher    optional: called once before the first epoch. What it returns takes the
+                                      callback's place, and keeps the memory of this run, so that the callback
+                                      itself can be shared.
+
+A watcher has what it needs of
+    watcher(run) -> bool | None       as above.
+    watcher.after_steps(run)          called after every `watcher.every_steps` steps, and after the last one; where
+                                      an epoch ends, when the callbacks have seen it.
+    watcher.memory() -> dict          of numbers, texts and arrays by name: goes into checkpoints. Names, types and
+                                      all but the first length of arrays are those that it has before the first epoch.
+    watcher.recall(memory)            called in place of the epochs that a resumed run does not repeat.
+    watcher.close()                   called when training ends, whatever ended it.
 
 `run` is a `fastreg.train.Run`: `run.epoch` (of the epoch just finished, from 0), `run.epochs` (asked for),
-`run.history`, `run.network`, and `run.keep()`, which makes the present weights those that the network will
-have at the end.
+`run.step` and `run.steps_per_epoch`, `run.history`, `run.network`, and `run.keep()`, which makes the present weights
+those that the network will have at the end.
 """
 
 from dataclasses import dataclass
@@ -96,14 +104,7 @@ class EarlyStopping:
                 f"EarlyStopping(monitor={self.monitor!r}) watches a figure that this fit does not record;"
                 f" it records {', '.join(run.history)}.{missing}"
             )
-        watch = _Watch(self)
-
-        def after_epoch(run):
-            if watch.see(run.epoch, run.history[self.monitor][-1]) and self.restore_best:
-                run.keep()
-            return watch.impatient
-
-        return after_epoch
+        return _Watch(self)
 
 
 class _Watch:
@@ -113,6 +114,17 @@ class _Watch:
         self.settings, self.sign = settings, _sign(settings)
         self.best, self.best_epoch = float("inf"), None  # of sign * value: less is better
         self.impatient = False
+
+    def __call__(self, run):
+        if self.see(run.epoch, run.history[self.settings.monitor][-1]) and self.settings.restore_best:
+            run.keep()
+        return self.impatient
+
+    def memory(self):
+        return {"best": float(self.best), "best_epoch": -1 if self.best_epoch is None else self.best_epoch}
+
+    def recall(self, memory):
+        self.best, self.best_epoch = memory["best"], None if memory["best_epoch"] < 0 else memory["best_epoch"]
 
     def see(self, epoch, value):
         """Take the value of `epoch` into account; return whether it is the best so far."""

@@ -8,6 +8,8 @@ import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from numbers import Real
 
 import numpy as np
@@ -30,6 +32,15 @@ class Dataset:
     def labels(self):
         """Whether the targets are integer labels."""
         return self.targets.ndim == 1
+
+    @cached_property
+    def fingerprint(self):
+        """What tells this data from other data: shape and hash of each array, None for weights that are not there.
+
+        Arrays count as the network sees them, in its dtype: the same numbers passed as another type are the same.
+        """
+        arrays = {"X": self.X, "y": self.targets.reshape(-1) if self.flat else self.targets}
+        return {name: _fingerprint(array) for name, array in (arrays | {"sample_weight": self.weights}).items()}
 
 
 def as_dataset(X, y, sample_weight, loss, plan, *, names=("X", "y")):
@@ -170,6 +181,16 @@ def check_finite(name, array, original):
         index = ", ".join(map(str, place))
         message = f"{name}[{index}]={value} exceeds {array.dtype}; use dtype='float64' or scale {name}"
     raise ValueError(message)
+
+
+def _fingerprint(array):
+    if array is None:
+        return None
+    digest = sha256()
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _BLOCK):  # Ctrl-C is answered between two blocks
+        digest.update(flat[start : start + _BLOCK])
+    return {"shape": list(array.shape), "sha256": digest.hexdigest()}
 
 
 def _as_finite(name, array, dtype):

@@ -40,3 +40,21 @@ class ModelFileError(ValueError):
 
     Nothing else is raised for bad bytes; what the file system refuses is an OSError.
     """
+
+
+class CheckpointMismatchError(ModelFileError):
+    """A checkpoint is of another training than the one that `resume` was asked for. Nothing was changed.
+
+    Parameters
+    ----------
+    path : str
+    differences : tuple of str
+        What differs, each as "name: in the checkpoint -> now" or in words.
+    """
+
+    def __init__(self, path, differences):
+        super().__init__(path, differences)
+        self.path, self.differences = path, tuple(differences)
+
+    def __str__(self):
+        return f"{self.path}: made by another training (then -> now): {'; '.join(self.differences)}"

@@ -101,6 +101,15 @@ class History(Mapping):
         self._arrived.append(figures)
         self.n_epochs += len(figures["loss"])
 
+    def memory(self):
+        """Return what a checkpoint holds of it."""
+        return {"figures": np.array(list(self.values()), np.float64).T}  # (epochs, columns)
+
+    def recall(self, memory):
+        """Begin with the epochs that another one of these columns had."""
+        figures = memory["figures"]
+        self.extend(dict(zip(self, figures.T, strict=True)))
+
     def _enter(self):
         for figures in self._arrived:
             for name, values in figures.items():

@@ -60,6 +60,11 @@ def as_metrics(metrics, loss):
     return chosen
 
 
+def is_own(function):
+    """Whether a metric is one of those that have names here."""
+    return function in (*_CLASSIFICATION.values(), *_REGRESSION.values())
+
+
 def _named(metric, loss):
     if callable(metric):
         return getattr(metric, "__name__", type(metric).__name__), metric

@@ -21,7 +21,7 @@ class _Bar:
 
     def __call__(self, run):
         self.bar.set_postfix(_newest(run), refresh=False)
-        self.bar.update()
+        self.bar.update(run.epoch + 1 - self.bar.n)  # a training may go on from a checkpoint
 
 
 def _lines(run):

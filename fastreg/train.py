@@ -1,12 +1,14 @@
 """The training loop: whole epochs in the engine, and between them figures, callbacks and what is kept.
 
 a) The engine gets as many epochs at once as nobody wants to look between: one where there are callbacks,
-   metrics or validation sets, otherwise up to `_ROWS_PER_CALL` rows' worth.
+   metrics or validation sets, otherwise up to `_ROWS_PER_LAP` rows' worth.
 b) A `Run` owns a copy of the weights that count if training ends badly. Until a callback claims it with `keep()`, it
    follows the lowest training objective: that of an epoch is measured before its updates, so it belongs to the
    weights with which the epoch began, which a second copy holds.
 c) Several epochs at once that diverge are trained again one by one from where they began, so that the weights
    of the best epoch pass by and are kept. A large network, whose copy would cost memory, gets one at a time.
+d) A call of the engine ends within an epoch where somebody looks between its batches. Nothing depends on where calls
+   end but what callbacks see. `weights`, `state`, `buffers` and `memory()` are all that the next step depends on.
 """
 
 from dataclasses import dataclass
@@ -18,14 +20,14 @@ import numpy as np
 from fastreg.data import Dataset, is_finite
 from fastreg.errors import DivergenceError
 from fastreg.history import History
-from fastreg.kernels import shuffle
+from fastreg.lap import Lap
 from fastreg.model import Model
 from fastreg.progress import Progress
 from fastreg.settings import Settings
 from fastreg.state import State
 from fastreg.threads import threads_for
 
-_ROWS_PER_CALL = 1 << 18  # 2 MiB of row numbers
+_ROWS_PER_LAP = 1 << 18  # 2 MiB of row numbers
 _LARGE = 1 << 18  # parameters
 
 
@@ -43,6 +45,8 @@ class Run:
         How many were asked for.
     epoch : int
         The one that has just finished, counted from 0; -1 before the first.
+    step : int
+        How many steps were made; `steps_per_epoch` of them are an epoch.
     """
 
     network: Any
@@ -58,15 +62,18 @@ class Run:
         settings, n_rows = self.settings, len(self.data.X)
         self.weights, self.inference = self.model.weights, self.model.inference
         self.history = History(_columns(settings.metrics, self.sets))
-        self._batch_size = settings.rows_per_batch(n_rows)
-        self._steps_per_epoch = -(-n_rows // self._batch_size)
+        self.batch_size = settings.rows_per_batch(n_rows)
+        self.steps_per_epoch = -(-n_rows // self.batch_size)
+        self._lap: Lap | None = None  # of the epoch in progress
         self._kept, self._kept_epoch, self._claimed = self.weights.copy(), None, False
         self._before = self.weights.copy()
         self._lowest, self._last_loss = np.inf, None
         self._watchers: list = []
         self._start((*settings.callbacks, Progress()) if settings.verbose else settings.callbacks)
+        self._after_epoch = [watcher for watcher in self._watchers if callable(watcher)]
+        self._between_steps = [watcher for watcher in self._watchers if hasattr(watcher, "after_steps")]
         looked_at = self._watchers or settings.metrics or self.sets or self.weights.size > _LARGE
-        self._epochs_per_call = 1 if looked_at else max(1, _ROWS_PER_CALL // n_rows)
+        self._epochs_per_lap = 1 if looked_at else max(1, _ROWS_PER_LAP // n_rows)
 
     @property
     def epochs(self):
@@ -76,10 +83,67 @@ class Run:
     def epoch(self):
         return self.history.n_epochs - 1
 
+    @property
+    def step(self):
+        return self.history.n_epochs * self.steps_per_epoch + (self._lap.done if self._lap else 0)
+
+    @property
+    def over(self):
+        """Whether no step follows."""
+        return self.history.n_epochs >= self.settings.epochs or self.history.ended != "finished"
+
     def keep(self):
         """Make the present weights those that the network has when training ends, whatever ends it."""
         np.copyto(self._kept, self.weights)
         self._kept_epoch, self._claimed = self.epoch, True
+
+    @property
+    def buffers(self):
+        """What a run has of the parameters' layout besides them and the optimizer's memory, by name."""
+        return {"kept": self._kept, "before": self._before}
+
+    def memory(self):
+        """Return all else that the next steps depend on: numbers, texts, arrays, and dicts of such.
+
+        Keys and types are those of any run with equal settings, so that they can be checked against another one's.
+        """
+        lap = self._lap
+        return {
+            "stopped": self.history.ended == "stopped",  # who cancels a training may resume it
+            "claimed": self._claimed,
+            "kept_epoch": -1 if self._kept_epoch is None else self._kept_epoch,
+            "lowest": float(self._lowest),
+            "last_loss": np.nan if self._last_loss is None else self._last_loss,
+            "results": lap.results[: lap.done] if lap else np.empty((0, 3)),  # of the epoch in progress
+            "seconds": lap.seconds if lap else 0.0,
+            "history": self.history.memory(),
+            "callbacks": {str(i): watcher.memory() for i, watcher in enumerate(self._with_memory())},
+        }
+
+    def recall(self, weights, state, memory):
+        """Go on from where a run of equal settings and data had these. The buffers must be those of then already.
+
+        Raises
+        ------
+        ValueError
+            If no run can have had them. The network is as before then.
+        """
+        self.history.recall(memory["history"])
+        results = memory["results"]
+        if self.epoch >= self.epochs or len(results) >= (self.steps_per_epoch if self.epoch + 1 < self.epochs else 1):
+            raise ValueError(f"{self.history.n_epochs} epochs and {len(results)} steps are more than there are")
+        for i, watcher in enumerate(self._with_memory()):
+            watcher.recall(memory["callbacks"][str(i)])
+        if memory["stopped"]:
+            self.history.ended = "stopped"
+        self._claimed, self._lowest = memory["claimed"], memory["lowest"]
+        self._kept_epoch = None if memory["kept_epoch"] < 0 else memory["kept_epoch"]
+        self._last_loss = None if np.isnan(memory["last_loss"]) else memory["last_loss"]
+        np.copyto(self.weights, weights)
+        self.state.become(state)
+        if len(results):
+            self._lap = self._new_lap(1)
+            self._lap.recall(results, memory["seconds"])
 
     def cancel(self):
         """End training before its next batch. Any thread may call this."""
@@ -89,10 +153,13 @@ class Run:
     def train(self):
         """Train all epochs; return the `History`."""
         try:
-            while self.epoch + 1 < self.epochs and self.history.ended == "finished":
-                self._advance(min(self._epochs_per_call, self.epochs - self.epoch - 1))
+            while not self.over:
+                self._advance()
+                for watcher in self._between_steps:
+                    if self.over or self.step % watcher.every_steps == 0:
+                        watcher.after_steps(self)
             if not is_finite(self.weights):
-                raise self._divergence(self.epoch, self._steps_per_epoch - 1)
+                raise self._divergence(self.epoch, self.steps_per_epoch - 1)
         except DivergenceError:
             self._restore()
             self.state.forget()
@@ -106,63 +173,66 @@ class Run:
             self.history.generalization_gap = val - train
         return self.history
 
-    def _advance(self, count):
-        """Train `count` epochs in one call, record them, and ask the callbacks."""
-        order, bounds = self._rows(count)
-        np.copyto(self._before, self.weights)
-        state = self.state.copy() if count > 1 else None
-        first = self.epoch + 1
-        results, status, seconds = self._train_epochs(order, bounds)
-        if status == "diverged" and state:
+    def _advance(self):
+        """Train to where somebody looks; record the epochs that end there, and ask the callbacks."""
+        lap = self._lap = self._lap or self._new_lap(min(self._epochs_per_lap, self.epochs - self.epoch - 1))
+        if not lap.done:
+            np.copyto(self._before, self.weights)
+        began = self.state.copy() if lap.n_epochs > 1 else None
+        status = self._train_steps(lap, self._steps_to_look(lap))
+        if status == "diverged" and began:
             np.copyto(self.weights, self._before)
-            self.state.become(state)
-            self._epochs_per_call = 1
+            self.state.become(began)
+            self._lap, self._epochs_per_lap = None, 1
             return
-        if len(results):
-            figures = self._figures(results, seconds)
-            self.history.extend(figures)
-            self._keep_lowest(first, figures["objective"][0])
-            answers = [watcher(self) for watcher in self._watchers]  # each sees every epoch
-            if any(answers) and self.history.ended == "finished":
-                self.history.ended = "stopped"
+        if lap.done >= self.steps_per_epoch:
+            self._lap = None
+            self._record(lap)
         if status == "diverged":
-            raise self._divergence(self.epoch + 1, self.engine.steps_done)
+            raise self._divergence(self.epoch + 1, lap.done)
 
-    def _rows(self, count):
-        """Return the row numbers of `count` epochs, one after the other, and where in them batches begin."""
-        n_rows = len(self.data.X)
-        order = np.empty((count, n_rows), np.int64)
-        if self.settings.shuffle and n_rows > 1:
-            for i, rows in enumerate(order):
-                shuffle(rows, seed=self.seed, step=self.state.epoch + i)
-        else:
-            order[...] = np.arange(n_rows)
-        starts = np.arange(0, n_rows, self._batch_size, dtype=np.int64) + np.arange(count)[:, None] * n_rows
-        return order.reshape(-1), np.append(starts, order.size)
+    def _new_lap(self, n_epochs):
+        n_rows, shuffled = len(self.data.X), self.settings.shuffle
+        return Lap(n_epochs, n_rows, self.batch_size, shuffled, self.seed, self.state.epoch)
 
-    def _train_epochs(self, order, bounds):
-        """Return the results (whole epochs, steps, 3), how the engine ended, and the seconds of an epoch."""
-        data, per_epoch = self.data, self._steps_per_epoch
-        rates = np.full(len(bounds) - 1, self.settings.optimizer.learning_rate)
-        results = np.zeros((len(bounds) - 1, 3))
+    def _steps_to_look(self, lap):
+        left = lap.n_steps - lap.done
+        if self._between_steps:
+            left = min(left, *(w.every_steps - self.step % w.every_steps for w in self._between_steps))
+        return left
+
+    def _train_steps(self, lap, n_steps):
+        """Make the next steps of a lap; return how the engine ended."""
+        data, first, stop = self.data, lap.done, lap.done + n_steps
+        rates = np.full(n_steps, self.settings.optimizer.learning_rate)
         began = perf_counter()
         try:
-            status = self.engine.run(
-                data.X, data.targets, data.weights, order, bounds, rates, self.state, results,
-                seed=self.seed, step=self.state.step, threads=threads_for(self.settings.n_threads),
+            return self.engine.run(
+                data.X, data.targets, data.weights, lap.order, lap.bounds[first : stop + 1], rates, self.state,
+                lap.results[first:stop], seed=self.seed, step=self.state.step,
+                threads=threads_for(self.settings.n_threads),
             )  # fmt: skip
         finally:
             done = self.engine.steps_done
+            lap.done += done
+            lap.seconds += perf_counter() - began
             self.state.step += done
-            self.state.epoch += done // per_epoch
-        self._remember_loss(results[:done])
-        whole = done // per_epoch
-        epochs = results[: whole * per_epoch].reshape(whole, per_epoch, 3)
-        return epochs, status, (perf_counter() - began) * per_epoch / max(done, 1)
+            self.state.epoch += lap.done // self.steps_per_epoch - first // self.steps_per_epoch
+            self._remember_loss(lap.results[first : lap.done])
+
+    def _record(self, lap):
+        """Enter the whole epochs of a lap in the history, keep the lowest, and ask the callbacks."""
+        first = self.epoch + 1
+        figures = self._figures(lap.results_by_epoch(), lap.seconds * self.steps_per_epoch / lap.done)
+        self.history.extend(figures)
+        self._keep_lowest(first, figures["objective"][0])
+        answers = [watcher(self) for watcher in self._after_epoch]  # each sees every epoch
+        if any(answers) and self.history.ended == "finished":
+            self.history.ended = "stopped"
 
     def _figures(self, results, seconds):
         """Return the history's new entries for epochs whose steps had these results."""
-        loss, mass, penalty = np.moveaxis(results, 2, 0).copy()  # (epochs, steps) each; mass: sum of weights
+        loss, mass, penalty = results.transpose(2, 0, 1).copy()  # (epochs, steps) each; mass: sum of weights
         total = mass.sum(axis=1)
         with np.errstate(over="ignore", invalid="ignore"):  # of a training that diverges
             loss, penalty = loss.sum(axis=1) / total, (penalty * mass).sum(axis=1) / total
@@ -209,6 +279,9 @@ class Run:
         except BaseException:
             self._close()
             raise
+
+    def _with_memory(self):
+        return [watcher for watcher in self._watchers if hasattr(watcher, "memory")]
 
     def _close(self):
         for watcher in self._watchers:

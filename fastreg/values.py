@@ -9,10 +9,10 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 
-from fastreg import layers, losses, optimizers, penalties
+from fastreg import callbacks, layers, losses, optimizers, penalties
 from fastreg.strict import shown
 
-HOMES = (layers, losses, optimizers, penalties)
+HOMES = (layers, losses, optimizers, penalties, callbacks)
 KINDS = {
     kind.__name__: kind
     for home in HOMES

@@ -329,3 +329,63 @@ def test_what_has_started_is_closed_when_another_cannot_start(engine, tables):
     with pytest.raises(ValueError, match="monitor"):
         fit(network(engine), tables, validation=None, callbacks=[counter, fr.EarlyStopping()])
     assert counter.log == [("start", -1), "close"]
+
+
+class Steps:
+    """Writes down each look between steps, and each end of an epoch; may do something at one of the looks."""
+
+    def __init__(self, every_steps, at=None, do=None):
+        self.every_steps, self.log, self.at, self.do = every_steps, [], at, do
+
+    def start(self, run):
+        return self
+
+    def __call__(self, run):
+        self.log.append(("epoch", run.epoch))
+
+    def after_steps(self, run):
+        self.log.append((run.step, run.history.n_epochs, run.network._state.step))
+        if run.step == self.at:
+            self.do(run)
+
+
+def test_looks_between_steps_come_when_they_are_due_and_after_the_last(engine, tables):
+    steps = Steps(4)
+    fit(network(engine), tables, epochs=2, batch_size=9, callbacks=[steps])  # of 9, 9, 9, 9, 4 rows
+    assert steps.log == [(4, 0, 4), ("epoch", 0), (8, 1, 8), ("epoch", 1), (10, 2, 10)]
+
+
+def test_a_look_after_an_epoch_comes_when_all_others_have_seen_it(engine, tables):
+    steps = Steps(5)
+    fit(network(engine), tables, epochs=9, callbacks=[steps, lambda run: run.epoch == 1])
+    assert steps.log == [("epoch", 0), (5, 1, 5), ("epoch", 1), (10, 2, 10)]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("every_steps", [[1], [2], [3, 5], [7], [1000]])
+def test_looks_between_steps_change_no_bit(engine, tables, every_steps, weighted):
+    def trained(*callbacks):
+        net = network(engine)
+        weights = np.arange(40) % 3 if weighted else None
+        settings = {"epochs": 6, "batch_size": 9, "metrics": ["accuracy"], "sample_weight": weights}
+        history = dict(fit(net, tables, callbacks=[fr.EarlyStopping(patience=4), *callbacks], **settings))
+        del history["seconds"]
+        return history, [value.tobytes() for value in net.parameters.values()], net._state.buffers.tobytes()
+
+    assert trained(*map(Steps, every_steps)) == trained()
+
+
+def test_between_steps_a_training_can_be_cancelled(engine, tables):
+    net, steps = network(engine), Steps(3, at=6, do=lambda run: run.cancel())
+    history = fit(net, tables, callbacks=[steps])  # 5 steps an epoch
+    assert (history.ended, history.n_epochs, net._state.step, net._state.epoch) == ("cancelled", 1, 6, 1)
+    assert steps.log == [(3, 0, 3), ("epoch", 0), (6, 1, 6)]
+
+
+def test_a_batch_that_diverges_is_counted_within_its_epoch(engine, tables):
+    def spoil(run):
+        run.network._model.weights[...] = np.inf
+
+    with pytest.raises(fr.DivergenceError) as caught:
+        fit(network(engine), tables, callbacks=[Steps(2, at=8, do=spoil)])
+    assert (caught.value.epoch, caught.value.batch) == (1, 3)

@@ -165,7 +165,7 @@ def test_looking_at_every_epoch_changes_no_bit(engine, table, rows, monkeypatch)
     nets = [classifier(engine) for _ in range(3)]
     histories = [nets[0].fit(X, y, epochs=40, optimizer=NESTEROV)]
     histories.append(nets[1].fit(X, y, epochs=40, optimizer=NESTEROV, callbacks=[nothing]))
-    monkeypatch.setattr(train, "_ROWS_PER_CALL", 7 * rows)
+    monkeypatch.setattr(train, "_ROWS_PER_LAP", 7 * rows)
     histories.append(nets[2].fit(X, y, epochs=40, optimizer=NESTEROV))
     for net, history in zip(nets[1:], histories[1:], strict=True):
         assert np.array_equal(weights(net), weights(nets[0]))

@@ -16,9 +16,9 @@ FLOORS = {
     2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional "
     "container",
     3: "layout builder plan inference summary values",
-    4: "model state train progress",
+    4: "model state lap train progress",
     5: "network",
-    6: "plot files safetensors",
+    6: "plot files checkpoint safetensors",
     7: "__init__ __main__ demo",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -1,5 +1,6 @@
-"""The proofs of trust in small: damaged files, saves that are ended or fail. `make fuzz` and `make kills` do more."""
+"""The proofs of trust in small: damaged files, broken saves, killed trainings. `make fuzz` and `make kills` do more."""
 
+import os
 import shutil
 import sys
 from collections import Counter
@@ -8,6 +9,7 @@ import pytest
 
 import fastreg as fr
 import fuzz_files
+import kill_runs
 import kill_saves
 from fastreg import files
 
@@ -112,3 +114,21 @@ def test_a_naive_saver_is_found_out(tmp_path):
     place = kill_saves.Place(tmp_path, "naive")
     assert "torn" in [word for _, _, word in kill_saves.kills(place)]
     assert all(word != "ok" for _, _, word in kill_saves.failures(place, ["ENOSPC"]))
+
+
+# ---- trainings that are killed, and resumed
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process is killed by a signal")
+def test_killed_and_resumed_a_training_ends_in_the_same_bits():
+    words = kill_runs.examine(12)
+    assert len(words) == len(kill_runs.OPTIMIZERS) * len(kill_runs.TRAININGS)
+    assert set(map(repr, words.values())) == {repr(Counter(identical=2))}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process is killed by a signal")
+def test_a_training_that_ends_otherwise_is_found(tmp_path):
+    other = kill_runs.said(kill_runs.process("train", "dropout", "Adam", 1))
+    expected = kill_runs.said(kill_runs.process("train", "dropout", "Nesterov", 1))
+    words = [kill_runs.attempt(kill_runs.random.Random(0), "dropout", "Adam", e, tmp_path) for e in (other, expected)]
+    assert words == ["identical", "different"]

@@ -22,10 +22,12 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 import fastreg as fr
+from fastreg import train
 
 CALLS = ("write", "fsync", "rename", "chmod")
 ERRNOS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EACCES", "EFBIG", "EPERM", "ENOMEM")
@@ -42,9 +44,18 @@ def network(seed, units=100):
     return net
 
 
+def checkpoint(path, version):
+    """Train, and write one checkpoint at the end; the clock stands still, as its seconds are part of the file."""
+    X = np.random.default_rng(0).normal(size=(50, 30))
+    net = fr.Network([fr.Dense(100, "relu"), fr.Dense(1)], loss="squared_error", seed=version)
+    with patch.object(train, "perf_counter", float):
+        net.fit(X, X[:, 0], epochs=1, callbacks=[fr.Checkpoint(path)])
+
+
 SAVERS = {  # name: what saves version 0 or 1 of something to a path
     "model": lambda path, version: fr.save(network(version), path),
     "safetensors": lambda path, version: fr.save_safetensors(network(version), path),
+    "checkpoint": checkpoint,
 }
 CONTROL = {"naive": lambda path, version: Path(path).write_bytes(bytes([version]) * 1000)}  # must be found torn
 
