@@ -9,7 +9,8 @@
  * c) Who finds nothing looks again for some microseconds, which bridges the gaps between a step's sections, and then
  *    sleeps. A sleeper is woken for the sections that it may share.
  * d) Where other processes want the same cores, a worker may lose its core in the middle of an item, for milliseconds. A
- *    caller that has waited longer than it has worked goes on alone for twenty times as long: so waiting costs 5 %.
+ *    caller that has waited longer than it has worked goes on alone for twenty times as long: so waiting costs 5 %. But
+ *    for a second at most: a process that was stopped amid a section has waited for ever.
  * e) Workers block all signals but those of a crash: the others belong to the interpreter's threads.
  * f) After fork the child has no workers. A handler forgets them, and the first claim makes new ones. Where a signal
  *    handler forks amid a section, the workers first finish what they have: the child's caller does the rest alone.
@@ -42,6 +43,7 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 #define LOOKS 1000   /* at the ticket before sleeping: some ten to forty microseconds */
 #define STALL 100e-6 /* seconds of waiting beyond the work that say that a worker has lost its core */
 #define ALONE 20     /* times what a stall took */
+#define MOST_ALONE 1 /* second */
 
 /* ---- threads, locks and conditions ------------------------------------------------------------------------------ */
 
@@ -289,6 +291,7 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
     const double done = seconds();
     await(pool);
     const double end = seconds(), waited = end - done;
-    if (waited > done - start + STALL) pool->alone_until = end + ALONE * waited;
+    const double alone = ALONE * waited < MOST_ALONE ? ALONE * waited : MOST_ALONE;
+    if (waited > done - start + STALL) pool->alone_until = end + alone;
 }
 #endif
