@@ -18,6 +18,18 @@
  */
 #include "pool.h"
 #include "fpmode.h"
+#include <time.h>
+
+double fr_seconds(void)
+{
+    struct timespec now;
+#ifdef CLOCK_MONOTONIC
+    clock_gettime(CLOCK_MONOTONIC, &now);
+#else
+    timespec_get(&now, TIME_UTC);
+#endif
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
 
 #if defined(__STDC_NO_ATOMICS__) || (defined(_MSC_VER) && !defined(__clang__))
 int fr_pool_claim(int threads) { return (void)threads, 1; }
@@ -31,7 +43,6 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #if defined(__x86_64__) || defined(__i386__)
 #define pause_cpu() __builtin_ia32_pause()
@@ -242,17 +253,6 @@ void fr_pool_release(void)
     if (owns(pool)) atomic_store(&pool->owner, NULL); /* not so in a child that a signal handler forked */
 }
 
-static double seconds(void)
-{
-    struct timespec now;
-#ifdef CLOCK_MONOTONIC
-    clock_gettime(CLOCK_MONOTONIC, &now);
-#else
-    timespec_get(&now, TIME_UTC);
-#endif
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* Until the items that workers have taken are finished. */
 static void await(pool_t *pool)
 {
@@ -270,7 +270,7 @@ static void await(pool_t *pool)
 void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 {
     pool_t *pool = atomic_load(&the_pool);
-    const double start = seconds();
+    const double start = fr_seconds();
     if (!owns(pool) || start < pool->alone_until) {
         for (i64 item = 0; item < items; item++) task(job, item, 0);
         return;
@@ -288,9 +288,9 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
         }
     while (run_one(pool, 0)) {
     }
-    const double done = seconds();
+    const double done = fr_seconds();
     await(pool);
-    const double end = seconds(), waited = end - done;
+    const double end = fr_seconds(), waited = end - done;
     const double alone = ALONE * waited < MOST_ALONE ? ALONE * waited : MOST_ALONE;
     if (waited > done - start + STALL) pool->alone_until = end + alone;
 }
