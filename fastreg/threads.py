@@ -18,9 +18,9 @@ def usable_threads():
         usable = len(os.sched_getaffinity(0))
     else:
         usable = os.cpu_count() or 1
-    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list gives one number for each depth
-    if limit.isdigit() and int(limit):
-        usable = min(usable, int(limit))
+    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list gives one number for each depth
+    with suppress(ValueError):  # what is no number is no limit, and neither is 0
+        usable = min(usable, int(limit) if int(limit) > 0 else usable)
     return max(1, min(usable, _quota()))
 
 

@@ -9,7 +9,8 @@
  * c) Who finds nothing looks again for some microseconds, which bridges the gaps between a step's sections, and then
  *    sleeps. A sleeper is woken for the sections that it may share.
  * d) Where other processes want the same cores, a worker may lose its core in the middle of an item, for milliseconds. A
- *    caller that has waited longer than it has worked goes on alone for twenty times as long: so waiting costs 5 %.
+ *    caller that has waited longer than it has worked goes on alone for twenty times as long: so waiting costs 5 %. But
+ *    for a second at most: a process that was stopped amid a section has waited for ever.
  * e) Workers block all signals but those of a crash: the others belong to the interpreter's threads.
  * f) After fork the child has no workers. A handler forgets them, and the first claim makes new ones. Where a signal
  *    handler forks amid a section, the workers first finish what they have: the child's caller does the rest alone.
@@ -17,6 +18,18 @@
  */
 #include "pool.h"
 #include "fpmode.h"
+#include <time.h>
+
+double fr_seconds(void)
+{
+    struct timespec now;
+#ifdef CLOCK_MONOTONIC
+    clock_gettime(CLOCK_MONOTONIC, &now);
+#else
+    timespec_get(&now, TIME_UTC);
+#endif
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
 
 #if defined(__STDC_NO_ATOMICS__) || (defined(_MSC_VER) && !defined(__clang__))
 int fr_pool_claim(int threads) { return (void)threads, 1; }
@@ -30,7 +43,6 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #if defined(__x86_64__) || defined(__i386__)
 #define pause_cpu() __builtin_ia32_pause()
@@ -42,6 +54,7 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 #define LOOKS 1000   /* at the ticket before sleeping: some ten to forty microseconds */
 #define STALL 100e-6 /* seconds of waiting beyond the work that say that a worker has lost its core */
 #define ALONE 20     /* times what a stall took */
+#define MOST_ALONE 1 /* second */
 
 /* ---- threads, locks and conditions ------------------------------------------------------------------------------ */
 
@@ -240,17 +253,6 @@ void fr_pool_release(void)
     if (owns(pool)) atomic_store(&pool->owner, NULL); /* not so in a child that a signal handler forked */
 }
 
-static double seconds(void)
-{
-    struct timespec now;
-#ifdef CLOCK_MONOTONIC
-    clock_gettime(CLOCK_MONOTONIC, &now);
-#else
-    timespec_get(&now, TIME_UTC);
-#endif
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* Until the items that workers have taken are finished. */
 static void await(pool_t *pool)
 {
@@ -268,7 +270,7 @@ static void await(pool_t *pool)
 void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
 {
     pool_t *pool = atomic_load(&the_pool);
-    const double start = seconds();
+    const double start = fr_seconds();
     if (!owns(pool) || start < pool->alone_until) {
         for (i64 item = 0; item < items; item++) task(job, item, 0);
         return;
@@ -286,9 +288,10 @@ void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
         }
     while (run_one(pool, 0)) {
     }
-    const double done = seconds();
+    const double done = fr_seconds();
     await(pool);
-    const double end = seconds(), waited = end - done;
-    if (waited > done - start + STALL) pool->alone_until = end + ALONE * waited;
+    const double end = fr_seconds(), waited = end - done;
+    const double alone = ALONE * waited < MOST_ALONE ? ALONE * waited : MOST_ALONE;
+    if (waited > done - start + STALL) pool->alone_until = end + alone;
 }
 #endif

@@ -15,5 +15,7 @@ int fr_pool_claim(int threads);
 void fr_pool_release(void);
 /* Runs items 0 .. items - 1, in any order, on at most so many of the claimed threads; returns when all are done. */
 void fr_pool_share(fr_task *task, void *job, i64 items, int threads);
+/* Of a clock that only goes forward. */
+double fr_seconds(void);
 
 #endif

@@ -951,6 +951,16 @@ def test_a_row_alone_has_the_bits_of_a_row_in_a_batch(dtype, classes):
         assert total == float(lanes_sum(np.array(single, dtype)))
 
 
+@pytest.mark.parametrize("module", [kernels, reference])
+@pytest.mark.parametrize("weights", [None, np.array([2.0, 0.5])])
+def test_a_class_that_is_ruled_out_adds_nothing(module, weights):
+    z, dz = np.array([[1.0, -np.inf, 1.0], [0.0, 0.0, -np.inf]]), np.empty((2, 3))
+    expected = np.log(2) * (2 if weights is None else weights.sum())
+    assert module.cross_entropy_labels(dz, z, np.zeros(2, np.int32), weights) == pytest.approx(expected)
+    assert module.cross_entropy(dz, z, np.eye(3)[[0, 0]], weights) == pytest.approx(expected)
+    assert np.isfinite(dz).all()
+
+
 MAY_BE_NONE = {"dz", "dbias", "dx"}  # where they are not written, nothing is needed
 REQUIRED = [
     (name, argument)

@@ -287,6 +287,14 @@ def test_predictions_have_the_same_bits(dtype, rows):
 # ---- numbers of threads
 
 
+@pytest.mark.parametrize("limit", ["", "0", "-3", "abc", "1.0", "²", "9" * 5000, ",1"])
+def test_what_is_no_number_is_no_limit(limit, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    usable = fastreg.threads.usable_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert fastreg.threads.usable_threads() == usable
+
+
 @linux
 @pytest.mark.parametrize("why", ["OMP_NUM_THREADS=1", "OMP_NUM_THREADS=1,4", "one CPU", "n_threads=1", "small"])
 def test_no_thread_is_made(counts, why):

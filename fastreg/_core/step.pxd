@@ -35,7 +35,8 @@ ctypedef struct run_t:
     int threads
     batch_t batch
     bint watches      # for signals: the interpreter's main thread, which alone handles them
-    double work       # its floating-point operations since the last look, about
+    double work       # its floating-point operations since it last looked at the clock, about
+    double looked     # when it last looked at signals
     bint interrupted  # a signal handler has raised: what is left of the section is skipped
     # The section of work in progress, for the threads that share it
     const op_t *op

@@ -21,7 +21,8 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept  # what a handler raises stays pending until the run's caller returns it
 
 # Work is counted in floating-point operations of a product, some hundreds to the nanosecond.
-cdef double SIGNAL_WORK = 2e8  # between two looks at signals: about a millisecond
+cdef double SIGNAL_WORK = 2e8   # between two looks at the clock: about a millisecond
+cdef double SIGNAL_WAIT = 0.03  # seconds between two looks at signals: each may wait 5 ms for a GIL that others want
 cdef double PAYS = 2e6         # of a section, for more than one thread
 cdef double ITEM = 1e6         # of an item, about
 cdef double CALL = 5e4         # of an item that does next to nothing: tiny steps are looked after as well
@@ -63,11 +64,13 @@ cdef void share(run_t *run, fr_task *task, i64 items, double work) noexcept nogi
 
 
 cdef void look_at_signals(run_t *run, double work) noexcept nogil:
-    """Count the calling thread's work; let signal handlers run once it has taken a few milliseconds."""
+    """Count the calling thread's work; let signal handlers run once it has taken some tens of milliseconds."""
     run.work += work + CALL
     if run.work > SIGNAL_WORK and run.watches and not run.interrupted:
         run.work = 0
-        run.interrupted = handle_signals() != 0
+        if seconds() - run.looked > SIGNAL_WAIT:
+            run.interrupted = handle_signals() != 0
+            run.looked = seconds()
 
 
 cdef int handle_signals() noexcept with gil:

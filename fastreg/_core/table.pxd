@@ -66,11 +66,13 @@ cdef extern from "pool.h" nogil:
     int fr_pool_claim(int threads)
     void fr_pool_release()
     void fr_pool_share(fr_task *task, void *job, i64 items, int threads)
+    double fr_seconds()
 
 # The pool of this process, see pool.h: its code is linked into this module alone.
 cdef int claim_threads(int threads) noexcept nogil
 cdef void release_threads() noexcept nogil
 cdef void share_items(fr_task *task, void *job, i64 items, int threads) noexcept nogil
+cdef double seconds() noexcept nogil  # of a clock that only goes forward
 
 # A kernel by family and name, of the dtype (0: float32, 1: float64) and the level chosen at import.
 cdef fr_kernel kernel_named(str family, str name, bint float64) except NULL

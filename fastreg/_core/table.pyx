@@ -62,3 +62,7 @@ cdef void release_threads() noexcept nogil:
 
 cdef void share_items(fr_task *task, void *job, i64 items, int threads) noexcept nogil:
     fr_pool_share(task, job, items, threads)
+
+
+cdef double seconds() noexcept nogil:
+    return fr_seconds()

@@ -204,7 +204,10 @@ def squared_error(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
 def _softmax_loss(dz, z, targets, mass, weights, scale):
     """The loss sum_c t_c (log(sum(exp(z))) - z_c); targets (C, m), mass their sums, None for ones."""
     classes = _shifted_classes(z)
-    wanted = np.vdot(classes if weights is None else classes * weights, targets)
+    weighted = classes if weights is None else classes * weights
+    wanted = np.vdot(weighted, targets)
+    if not np.isfinite(wanted):  # 0 times an infinite logit is 0
+        wanted = np.vdot(np.where(targets == 0, 0, weighted), targets)
     logs = _to_softmax(classes)
     if mass is not None:
         logs *= mass
