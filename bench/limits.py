@@ -120,7 +120,8 @@ def memory():
             parts = allowed(WORKLOADS[name], params, threads)
             text = ", ".join(f"{part} {size / KIB**2:.1f}" for part, size in parts.items())
             total = sum(parts.values()) / KIB**2
-            yield f"memory    {name}, {threads} thread(s): {grown / KIB**2:.1f} MiB, allowed {total:.1f} ({text})"
+            over = f", {grown / KIB**2 - total:.1f} too much" if grown / KIB**2 > total else ""
+            yield f"memory    {name}, {threads} thread(s): {grown / KIB**2:.1f} MiB, allowed {total:.1f}{over} ({text})"
 
 
 def allowed(workload, params, threads):

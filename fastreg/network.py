@@ -200,7 +200,10 @@ class Network:
             run.cancel()
 
     def forward(self, X):
-        """Return the raw outputs, (n, outputs), of the table X: logits under a cross-entropy."""
+        """Return the raw outputs, (n, outputs), of the table X: logits under a cross-entropy.
+
+        Thousands of rows are shared by as many threads as the process may use, here and in all predictions.
+        """
         model = self._built()
         return model.inference.outputs(as_table("X", X, model.plan.dtype, model.n_inputs))
 

@@ -24,12 +24,15 @@ typedef uint32_t u32;
  * its scratch. */
 #define FR_STRETCH 1024
 #define FR_SIDE 192
+/* Columns of a packed panel, at most, and of a packed strip of a transposed operand: parts of a product are whole ones. */
+#define FR_PANEL 64
+#define FR_STRIP 48
 /* Elements of scratch: of a forward product or an input gradient with inner length k (a panel of 64 columns), and of a
  * weight gradient of so many rows and inputs (a panel, and a copy of the input in strips of 48 columns). */
-#define FR_PANEL_SCRATCH(k) (64 * (i64)(k))
+#define FR_PANEL_SCRATCH(k) (FR_PANEL * (i64)(k))
 #define FR_WEIGHT_SCRATCH(rows, inputs)                                                                                \
     (((i64)(rows) < FR_STRETCH ? (i64)(rows) : FR_STRETCH) *                                                           \
-     (64 + 48 + ((i64)(inputs) < FR_SIDE ? (i64)(inputs) : FR_SIDE)))
+     (FR_PANEL + FR_STRIP + ((i64)(inputs) < FR_SIDE ? (i64)(inputs) : FR_SIDE)))
 /* Forward products of at most so many rows need none. */
 #define FR_FEW_ROWS 16
 

@@ -28,13 +28,16 @@
 #endif
 #define MR 6                                      /* rows of a tile */
 #define PANEL (256 / (int)sizeof(real))           /* columns of a packed panel of b: a multiple of NV * VL */
-#define STRIP 48                                  /* columns of a packed strip of a transposed a: a multiple of MR */
+#define STRIP FR_STRIP                            /* columns of a packed strip of a transposed a: a multiple of MR */
 #define TINY 128                                  /* terms of a product that is computed number by number */
 #define DIRECT_B 16384                            /* elements of b up to which it is read in place */
 #define DIRECT_A (512 * 1024 / (int)sizeof(real)) /* and of a transposed a */
 #define ALIAS 4096                                /* bytes between numbers that share the first-level cache's lines */
 #define NARROW (3 * VL / 2)                       /* columns of c up to which vectors along its rows fill better */
 #define LONG(n) (3 * (n))                         /* terms from which that pays for transposing so many columns */
+
+_Static_assert(PANEL <= FR_PANEL && FR_PANEL % PANEL == 0 && PANEL % (NV * VL) == 0, "scratch, parts and tiles fit");
+_Static_assert(STRIP % MR == 0 && FR_SIDE % STRIP == 0, "strips are whole tiles");
 
 typedef struct {
     const real *a; /* element (i, kk) at a[i * a_row + kk * a_k] */
@@ -250,6 +253,19 @@ INLINE int tiny_transposed(real *c, const real *a, const real *b, const real *bi
 
 INLINE fr_part whole(const fr_part *part, i64 m, i64 n) { return part ? *part : (fr_part){0, m, 0, n}; }
 
+/* Rows of a c of so few columns that no part divides them, PANEL rows at a time. a is (k, m), or (m, k) where it is to be
+ * packed. */
+static void narrow(real *c, const real *a, const real *b, const real *bias, i64 m, i64 n, i64 k, int accumulate,
+                   fr_part p, real *packed)
+{
+    for (i64 i = p.row, end = p.row + p.rows; i < end; i += PANEL) {
+        const i64 rows = end - i < PANEL ? end - i : PANEL;
+        if (packed) pack_transposed(packed, a + i * k, k, rows);
+        const operands o = {b, 1, n, packed ? packed : a + i, packed ? PANEL : m, bias, k, accumulate};
+        narrow_panel(c + i * n, n, &o, n, rows, packed != NULL);
+    }
+}
+
 static void k_gemm_nn(void *c_, const void *a_, const void *b_, const void *bias_, i64 m, i64 n, i64 k, int accumulate,
                       const fr_part *part, void *scratch)
 {
@@ -258,13 +274,10 @@ static void k_gemm_nn(void *c_, const void *a_, const void *b_, const void *bias
     if (!part && tiny(c, a, k, 1, b, bias, m, n, k, accumulate)) return;
     const fr_part p = whole(part, m, n);
     const int few_rows = p.rows <= FR_FEW_ROWS, direct = few_rows || n <= PANEL || n * k <= DIRECT_B;
-    for (i64 i = 0; i < p.rows && n <= VL / 4 && !few_rows; i += PANEL) { /* a is packed for its few columns of b */
-        const i64 rows = p.rows - i < PANEL ? p.rows - i : PANEL;
-        const operands o = {b, 1, n, scratch, PANEL, bias, k, accumulate};
-        pack_transposed(scratch, a + (p.row + i) * k, k, rows);
-        narrow_panel(c + (p.row + i) * n, n, &o, n, rows, 1);
+    if (n <= VL / 4 && !few_rows) {
+        narrow(c, a, b, bias, m, n, k, accumulate, p, scratch);
+        return;
     }
-    if (n <= VL / 4 && !few_rows) return;
     for (i64 j = p.column, end = j + p.columns; j < end; j += PANEL) {
         const i64 columns = end - j < PANEL ? end - j : PANEL;
         operands o = {a + p.row * k, k, 1, b + j, n, bias ? bias + j : NULL, k, accumulate};
@@ -296,16 +309,14 @@ static void k_gemm_nt(void *c_, const void *a_, const void *b_, const void *bias
 static void transposed(real *c, const real *a, const real *b, const real *bias, i64 m, i64 n, i64 k, int accumulate,
                        int in_place, fr_part p, real *scratch)
 {
-    const int narrow = n <= NARROW && k >= LONG(n);
+    if (n <= NARROW && k >= LONG(n)) {
+        narrow(c, a, b, bias, m, n, k, accumulate, p, NULL);
+        return;
+    }
     const int direct_b = in_place || m <= FR_FEW_ROWS || n <= PANEL || n * k <= DIRECT_B;
     const int direct_a = in_place || m <= STRIP || (m * k <= DIRECT_A && m * (i64)sizeof(real) % ALIAS);
     const i64 width = direct_a ? p.rows : STRIP, lines = direct_a ? m : STRIP;
     real *packed_b = scratch, *packed_a = packed_b + k * PANEL;
-    for (i64 i = 0; i < p.rows && narrow; i += PANEL) {
-        const operands o = {b, 1, n, a + p.row + i, m, bias, k, accumulate};
-        narrow_panel(c + (p.row + i) * n, n, &o, n, p.rows - i < PANEL ? p.rows - i : PANEL, 0);
-    }
-    if (narrow) return;
     if (!direct_a) pack_strips(packed_a, a + p.row, m, p.rows, k);
     for (i64 j = p.column, end = j + p.columns; j < end; j += PANEL) {
         const i64 columns = end - j < PANEL ? end - j : PANEL;

@@ -47,6 +47,14 @@ INLINE void adam_move(const pass *p, i64 i, int rest, vec old, vec g)
     if (p->step) put(p->step + i, p->lr / denominator, rest);
 }
 
+/* The gradient with the slopes of the penalties, whose values are added to the sums. */
+INLINE vec penalized(vec g, vec w, vec l1, vec l2, vec *sum1, vec *sum2, const int has_l1, const int has_l2)
+{
+    if (has_l1) *sum1 = *sum1 + l1_value(w), g = l1_slope(g, w, l1);
+    if (has_l2) *sum2 = *sum2 + l2_value(w), g = l2_slope(g, w, l2);
+    return g;
+}
+
 /* Elements start..stop, a chunk of a penalty's sum; returns the penalties before the move. */
 INLINE double move_chunk(const pass *p, i64 start, i64 stop, double l1, double l2, const int has_l1, const int has_l2,
                          move_function *move)
@@ -61,18 +69,14 @@ INLINE double move_chunk(const pass *p, i64 start, i64 stop, double l1, double l
         EACH(j, LV) {
             const i64 at = i + j * VL;
             const vec old = vload(p->w + at);
-            vec g = vload(p->g + at);
-            if (has_l1) sum1[j] = sum1[j] + l1_value(old), g = l1_slope(g, old, strength1);
-            if (has_l2) sum2[j] = sum2[j] + l2_value(old), g = l2_slope(g, old, strength2);
-            move(p, at, VL, old, g);
+            const vec g = vload(p->g + at);
+            move(p, at, VL, old, penalized(g, old, strength1, strength2, &sum1[j], &sum2[j], has_l1, has_l2));
         }
     for (int j = 0; i < stop; j++, i += VL) {
         const int rest = vrest(i, stop);
         const vec old = vload_n(p->w + i, rest);
-        vec g = vload_n(p->g + i, rest);
-        if (has_l1) sum1[j] = sum1[j] + l1_value(old), g = l1_slope(g, old, strength1);
-        if (has_l2) sum2[j] = sum2[j] + l2_value(old), g = l2_slope(g, old, strength2);
-        move(p, i, rest, old, g);
+        const vec g = vload_n(p->g + i, rest);
+        move(p, i, rest, old, penalized(g, old, strength1, strength2, &sum1[j], &sum2[j], has_l1, has_l2));
     }
     if (has_l1) {
         EACH(j, LV) vstore(lane + j * VL, sum1[j]);

@@ -85,13 +85,13 @@ cdef bint skipped(run_t *run, int worker, double work) noexcept nogil:
 
 
 cdef tiles_t tiles_of(i64 m, i64 n, i64 count, bint rows_first) noexcept nogil:
-    """Parts of an output (m, n): whole panels of 64 columns, whole strips of 48 rows.
+    """Parts of an output (m, n): whole panels of columns, whole strips of rows.
 
     An operand is packed once for each part. Columns first leaves that of the forward product and of the input gradient
     in one piece; rows first does so for the weight gradient.
     """
     cdef tiles_t t
-    cdef i64 panels = (n + 63) // 64, strips = (m + 47) // 48, down, across
+    cdef i64 panels = (n + FR_PANEL - 1) // FR_PANEL, strips = (m + FR_STRIP - 1) // FR_STRIP, down, across
     t.m, t.n, t.rows, t.columns, t.across, t.count = m, n, m, n, 1, 0
     if count == 0 or panels == 0 or strips == 0:
         return t
@@ -101,7 +101,7 @@ cdef tiles_t tiles_of(i64 m, i64 n, i64 count, bint rows_first) noexcept nogil:
     else:
         across = min(panels, count)
         down = min(strips, (count + across - 1) // across)
-    t.rows, t.columns = (strips + down - 1) // down * 48, (panels + across - 1) // across * 64
+    t.rows, t.columns = (strips + down - 1) // down * FR_STRIP, (panels + across - 1) // across * FR_PANEL
     t.across = (n + t.columns - 1) // t.columns
     t.count = t.across * ((m + t.rows - 1) // t.rows)
     return t

@@ -46,6 +46,8 @@ cdef extern from "fastreg.h" nogil:
         FR_ROW_CHUNK
         FR_FEW_ROWS
         FR_SIDE
+        FR_PANEL
+        FR_STRIP
     i64 FR_PANEL_SCRATCH(i64 k)
     i64 FR_WEIGHT_SCRATCH(i64 rows, i64 inputs)
 
