@@ -125,7 +125,7 @@ cdef class Engine:
         cdef Workspace first = self._inference_workspace(min(n, FR_ROW_CHUNK), 2 * chunks if targets is not None else 0)
         cdef list others = None
         cdef run_t alone
-        if threads > 1:  # a worker has slept since the last call, and whole chunks leave an uneven rest: ten times the work
+        if threads > 1:  # a worker has slept since the last call, and whole chunks leave a rest: ten times the work
             threads = max(1, min(useful_threads(&self.program.c, n // 10, 0, threads), chunks // 2))
         job.table = self._table(x, targets, weights)
         job.rows, job.out, job.runs = n, data_of(out, writable=True), &alone
