@@ -314,8 +314,8 @@ def test_no_number_of_threads_changes_a_bit(counts):
 
 @linux
 def test_idle_threads_do_not_compute(counts):
-    """256 of them: two ticks of the clock."""
-    assert counts["idle"] <= 0.02
+    """256 of them, for 0.3 s: half of what a single one takes that waits busily."""
+    assert counts["idle"] <= 0.15
 
 
 @linux
