@@ -103,7 +103,7 @@ SANITIZE = -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sani
 asan: .venv/.installed
 	rm -rf build/asan && mkdir -p build/asan/tree
 	tar -cf - --exclude='*.so' --exclude=__pycache__ LICENSE README.md MANIFEST.in setup.py pyproject.toml \
-		src_c fastreg tests bench examples | tar -xf - -C build/asan/tree
+		src_c fastreg tests tools bench examples | tar -xf - -C build/asan/tree
 	CFLAGS="$(SANITIZE)" LDFLAGS="-fsanitize=address,undefined" \
 		$(PIP) install --no-deps --target build/asan/site ./build/asan/tree
 	rm -r build/asan/tree/fastreg
