@@ -25,7 +25,7 @@ help:
 	@echo "make threads the same weights for any number of threads, in all combinations, under load; Ctrl-C: minutes"
 	@echo "make products  the products' share of the FMA peak, and sizes that fall out of line"
 	@echo "make limits  dropout's share of a step, one prediction, the import, memory, two threads against one"
-	@echo "make fuzz    200,000 damaged and forged model files: deaths, hangs, silent changes, memory; minutes"
+	@echo "make fuzz    200,000 damaged and forged models and checkpoints: deaths, hangs, silent changes, memory; minutes"
 	@echo "make kills   saves that are ended, or fail, at each of their writes, flushes and renames (needs strace);"
 	@echo "             trainings that are killed at random and resumed, 200 times: minutes"
 	@echo "make asan    the suite under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -103,7 +103,7 @@ SANITIZE = -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sani
 asan: .venv/.installed
 	rm -rf build/asan && mkdir -p build/asan/tree
 	tar -cf - --exclude='*.so' --exclude=__pycache__ LICENSE README.md MANIFEST.in setup.py pyproject.toml \
-		src_c fastreg tests bench examples | tar -xf - -C build/asan/tree
+		src_c fastreg tests tools bench examples | tar -xf - -C build/asan/tree
 	CFLAGS="$(SANITIZE)" LDFLAGS="-fsanitize=address,undefined" \
 		$(PIP) install --no-deps --target build/asan/site ./build/asan/tree
 	rm -r build/asan/tree/fastreg

@@ -26,7 +26,7 @@ def replacing(path):
         With errno, path, and what is at `path` now: "previous file kept", "nothing written", or, where only the flush
         of the folder failed, "new file in place".
     """
-    path = os.fsdecode(path)
+    path = as_path(path)
     outcome = "nothing written"
     try:
         target = os.path.realpath(path)
@@ -46,11 +46,29 @@ def replacing(path):
         raise OSError(error.errno, f"{error.strerror}; {outcome}", path) from error
 
 
+def as_path(path):
+    """Return `path` as text if it may name a file."""
+    name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+    if not name or "\0" in name:
+        raise ValueError(f"path must be the name of a file, got {path!r}")
+    return name
+
+
+def check_replaceable(path):
+    """Raise the OSError of a path where `replacing` is bound to fail. It may fail elsewhere too: disks get full."""
+    folder = os.path.dirname(os.path.realpath(path))
+    os.stat(folder)  # a folder that is missing is named itself
+    for place in (folder, path) if _mode(path) is not None else (folder,):
+        _check_writable(place)
+
+
 def _mode(path):
     """Return the permissions of the file at `path`, or None if there is none yet."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
+        if not os.path.basename(path):  # a slash at the end
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path) from None
         return None
     check_regular(mode, path)
     return stat.S_IMODE(mode)

@@ -124,6 +124,8 @@ class _Watch:
         return {"best": float(self.best), "best_epoch": -1 if self.best_epoch is None else self.best_epoch}
 
     def recall(self, memory):
+        if memory["best_epoch"] < -1:
+            raise ValueError(f"best_epoch {memory['best_epoch']} cannot be")
         self.best, self.best_epoch = memory["best"], None if memory["best_epoch"] < 0 else memory["best_epoch"]
 
     def see(self, epoch, value):

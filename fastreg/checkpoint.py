@@ -19,8 +19,9 @@ import numpy as np
 
 from fastreg import callbacks as own_callbacks
 from fastreg import strict
+from fastreg.atomic import as_path, check_replaceable
 from fastreg.checks import check_name
-from fastreg.container import read, refusing, write
+from fastreg.container import prepared, read, refusing, write
 from fastreg.data import as_count, as_table
 from fastreg.errors import CheckpointMismatchError
 from fastreg.files import MODEL, TRAINING, buffer_tensors, check_buffer, describe, fill_buffer, rebuild
@@ -79,7 +80,8 @@ class Checkpoint:
     Notes
     -----
     A checkpoint holds parameters, the optimizer's memory, best weights, and the weights with which the epoch began:
-    with Adam five times the parameters. It also holds hashes of the data, for which `fit` reads them once more.
+    with Adam five times the parameters. Their names have room for a thousand layers: more are refused before training.
+    It also holds hashes of the data, for which `fit` reads them once more.
 
     Examples
     --------
@@ -87,13 +89,12 @@ class Checkpoint:
     >>> net, history = fr.resume("digits.ckpt.frg", X, y)
     """
 
-    path: str | os.PathLike
+    path: str | bytes | os.PathLike
     every: int = 1
     unit: str = "epochs"
 
     def __post_init__(self):
-        if not isinstance(self.path, str | os.PathLike):
-            raise ValueError(f"path must be the name of a file, got {self.path!r}")
+        as_path(self.path)
         as_count("every", self.every)
         check_name("unit", self.unit, ("epochs", "steps"))
 
@@ -106,20 +107,24 @@ class _Writer:
     """Writes the checkpoints of one run, wherever the process goes meanwhile."""
 
     def __init__(self, settings, run):
-        self.path = os.path.abspath(os.fspath(settings.path))
+        self.path = os.path.abspath(as_path(settings.path))
         self.every_steps = settings.every * (run.steps_per_epoch if settings.unit == "epochs" else 1)
-        os.stat(os.path.dirname(self.path))  # a folder that is missing is found now, not after the first epoch
-        describe(run.network)  # and so is what no file can hold
-        encode(run.settings.optimizer, {}, "optimizer")
+        check_replaceable(as_path(settings.path))  # what is wrong is found now, not after the first epoch
         writer = {"every": int(settings.every), "unit": settings.unit}
         self.header = {"checkpoint": writer, "fit": _fit(run), "data": _data(run)}
+        header, tensors = self._content(run)
+        prepared("checkpoint", header, tensors)
+        strict.check(header, {key: schema for key, schema in CHECKPOINT.items() if key not in ("kind", "fastreg")})
 
     def after_steps(self, run):
-        header, tensors = describe(run.network)
+        write(self.path, "checkpoint", *self._content(run))
+
+    def _content(self, run):
+        """Return what `write` writes."""
+        header, tensors = describe(run.network, run.model, run.state)
         for name, buffer in run.buffers.items():
             tensors |= buffer_tensors(f"run.{name}", run.model.plan.layout, buffer)
-        header |= self.header | {"memory": _pack(run.memory(), tensors, "memory")}
-        write(self.path, "checkpoint", header, tensors)
+        return header | self.header | {"memory": _pack(run.memory(), tensors, "memory")}, tensors
 
 
 class Resumed(NamedTuple):

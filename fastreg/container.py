@@ -28,7 +28,7 @@ from math import prod
 import numpy as np
 
 from fastreg import strict
-from fastreg.atomic import check_regular, replacing
+from fastreg.atomic import as_path, check_regular, replacing
 from fastreg.errors import ModelFileError
 from fastreg.version import __version__
 
@@ -53,8 +53,10 @@ _FORMATS = {
 }
 
 
-def write(path, kind, header, tensors):
+def write(path, kind, header, tensors, check=lambda: None):
     """Replace the file at `path` atomically.
+
+    An array that another thread changes meanwhile makes no damaged file: the checksum is of the bytes that are written.
 
     Parameters
     ----------
@@ -64,6 +66,8 @@ def write(path, kind, header, tensors):
         What JSON can hold. Its keys must not be "kind", "fastreg" or "tensors".
     tensors : dict of names to arrays of any shape
         float32, float64, int32, int64 or uint64.
+    check : callable, optional
+        Called before the file is replaced; it is not if that raises.
 
     Raises
     ------
@@ -72,17 +76,25 @@ def write(path, kind, header, tensors):
     OSError
         From the file system. It says whether the previous file was kept.
     """
-    arrays = {name: _plain(array) for name, array in tensors.items()}
-    entries = [{"name": name, "dtype": a.dtype.name, "shape": list(a.shape)} for name, a in arrays.items()]
-    header = {"kind": kind, "fastreg": __version__, **header, "tensors": entries}
-    text = json_bytes(header)
-    _split(strict.parse(text))
+    text, arrays = prepared(kind, header, tensors)
     digest = sha256()
     with replacing(path) as file:
-        for part in (PREFIX.pack(MAGIC, VERSION, len(text)), text, *map(_bytes_of, arrays.values())):
-            digest.update(part)
-            file.write(part)
+        for part in (PREFIX.pack(MAGIC, VERSION, len(text)), text, *map(_bytes_of, arrays)):
+            for start in range(0, len(part), _CHUNK):
+                chunk = bytes(part[start : start + _CHUNK])
+                digest.update(chunk)
+                file.write(chunk)
         file.write(digest.digest())
+        check()
+
+
+def prepared(kind, header, tensors):
+    """Return the text of the header and the arrays as `write` writes them, or raise its ValueError."""
+    arrays = {name: _plain(array) for name, array in tensors.items()}
+    entries = [{"name": name, "dtype": a.dtype.name, "shape": list(a.shape)} for name, a in arrays.items()]
+    text = json_bytes({"kind": kind, "fastreg": __version__, **header, "tensors": entries})
+    _split(strict.parse(text))
+    return text, arrays.values()
 
 
 def read(path, kind=None):
@@ -118,15 +130,16 @@ def read(path, kind=None):
 @contextmanager
 def refusing(path):
     """Turn what is wrong with the content of the file at `path` into a `ModelFileError` that names the file."""
+    path = as_path(path)
     try:
         yield
     except ModelFileError:
         raise
     except ValueError as error:
         text = str(error) if len(str(error)) <= 500 else f"{str(error)[:500]}..."  # it may quote what was made up
-        raise ModelFileError(f"{os.fsdecode(path)}: {text}") from error
+        raise ModelFileError(f"{path}: {text}") from error
     except OverflowError as error:
-        raise ModelFileError(f"{os.fsdecode(path)}: a size in it is too large: {error}") from error
+        raise ModelFileError(f"{path}: a size in it is too large: {error}") from error
 
 
 def json_bytes(header):
@@ -146,7 +159,7 @@ def json_bytes(header):
 @contextmanager
 def opened(path):
     """Give the regular file at `path`, opened without waiting for the writer of a pipe."""
-    path = os.fsdecode(path)
+    path = as_path(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
         with open(os.open(path, flags), "rb") as file:
@@ -190,6 +203,8 @@ def _first_bytes(prefix):
 def _other_version(version, header):
     if int.from_bytes(version.to_bytes(4, "little"), "big") == VERSION:
         return "its numbers are in big-endian byte order, which fastreg never writes"
+    if version < 1:
+        return f"in format {version}, which there never was: damaged"
     writer = ""
     with suppress(ValueError):
         wrote = strict.check(strict.parse(header), dict).get("fastreg")

@@ -51,6 +51,8 @@ def save(model, path):
 
     Raises
     ------
+    RuntimeError
+        If another thread trains the network; the previous file is kept. A callback of that training may save it.
     ValueError
         If the network holds what no file can: functions (as `init`), or layers, penalties, losses and optimizers that
         are not fastreg's own.
@@ -66,8 +68,9 @@ def save(model, path):
     >>> fr.save(net, "digits.frg")
     >>> net = fr.load("digits.frg")
     """
-    header, tensors = describe(checked_model(model))
-    write(path, "model", header, tensors)
+    unchanged = checked_model(model)._watch()
+    header, tensors = describe(model)
+    write(path, "model", header, tensors, unchanged)
 
 
 def load(path):
@@ -124,17 +127,17 @@ def info(path):
     return "\n".join(lines)
 
 
-def describe(network):
+def describe(network, model=None, state=None):
     """Return the header, {"network", "training", "finite"}, and the arrays, {name: array}, of a network.
 
-    The names of the arrays begin with one of `PREFIXES`.
+    A `model` or `state` that are given count in place of its own. The names of the arrays begin with one of `PREFIXES`.
 
     Raises
     ------
     ValueError
         As `save` does.
     """
-    spec, model, state = network._spec, network._model, network._state
+    spec, model, state = network._spec, model or network._model, state or network._state
     tensors: dict[str, np.ndarray] = {}
     header = {
         "network": {

@@ -1,7 +1,7 @@
 """The network: layers, their parameters, and what one does with them."""
 
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, get_ident
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from fastreg.state import State
 from fastreg.summary import summary
 from fastreg.targets import predictions
 from fastreg.train import Run
+
+_OF_THIS_PROCESS = ("_lock", "_changes", "_changer", "_run", "_model")
 
 
 class Network:
@@ -68,6 +70,8 @@ class Network:
         self._state: State | None = None
         self._run: Run | None = None
         self._lock = Lock()  # held by whoever changes the network
+        self._changes = 0  # how often somebody began to
+        self._changer: int | None = None  # the thread that does
 
     def build(self, n_inputs):
         """Draw the initial weights for tables of `n_inputs` columns, as `fit` does by itself.
@@ -245,13 +249,14 @@ class Network:
         return f"Network({layers}, loss={loss!r}, dtype={dtype!r}, seed={self.seed})"
 
     def __getstate__(self):
-        state = {name: value for name, value in vars(self).items() if name not in ("_lock", "_run", "_model")}
+        self._watch()
+        state = {name: value for name, value in vars(self).items() if name not in _OF_THIS_PROCESS}
         model = self._model
         return state, model and (model.n_inputs, model.weights, model.flat)
 
     def __setstate__(self, saved):
         state, numbers = saved
-        vars(self).update(state, _lock=Lock(), _run=None, _model=None)
+        vars(self).update(state, _lock=Lock(), _changes=0, _changer=None, _run=None, _model=None)
         self._state = self._state and self._state.copy()
         if numbers:
             self._model = Model(self._spec, numbers[0], seed=None)
@@ -293,7 +298,25 @@ class Network:
         """Hold the lock that lets one thread at a time change this network."""
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("fit is already running on this object")
+        self._changes, self._changer = self._changes + 1, get_ident()
         try:
             yield
         finally:
+            self._changer = None
             self._lock.release()
+
+    def _watch(self):
+        """Return a check that no other thread has begun to change the network; it was made once already.
+
+        It waits for nobody, so that neither a handler of a signal nor a forked child can hang in it.
+        """
+        changes = self._changes
+
+        def unchanged():
+            if self._changer not in (None, get_ident()) or self._changes != changes:
+                raise RuntimeError(
+                    "fit is running on this object in another thread; a callback of it may save or copy it"
+                )
+
+        unchanged()
+        return unchanged

@@ -42,6 +42,8 @@ def save_safetensors(model, path):
     ------
     NotBuiltError
         If the network has no parameters yet.
+    RuntimeError
+        If another thread trains the network; the previous file is kept.
     OSError
         From the file system, with errno and path, and whether the previous file was kept.
 
@@ -49,7 +51,8 @@ def save_safetensors(model, path):
     --------
     load_safetensors, save
     """
-    parameters = dict(checked_model(model).parameters)
+    unchanged = checked_model(model)._watch()
+    parameters = dict(model.parameters)
     header: dict[str, dict] = {"__metadata__": {"fastreg": __version__}}
     start = 0
     for name, array in parameters.items():
@@ -62,6 +65,7 @@ def save_safetensors(model, path):
         file.write(len(text).to_bytes(LENGTH, "little") + text)
         for array in parameters.values():
             file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+        unchanged()
 
 
 def load_safetensors(model, path):

@@ -132,6 +132,8 @@ class Run:
         results = memory["results"]
         if self.epoch >= self.epochs or len(results) >= (self.steps_per_epoch if self.epoch + 1 < self.epochs else 1):
             raise ValueError(f"{self.history.n_epochs} epochs and {len(results)} steps are more than there are")
+        if memory["kept_epoch"] < -1 or (memory["seconds"] != 0 and not len(results)):
+            raise ValueError(f"kept_epoch {memory['kept_epoch']} or the seconds of {len(results)} steps cannot be")
         for i, watcher in enumerate(self._with_memory()):
             watcher.recall(memory["callbacks"][str(i)])
         if memory["stopped"]:

@@ -16,9 +16,11 @@
 #ifdef FR_F64
 typedef double real;
 typedef int64_t rint_t; /* the integer as wide as a real */
+typedef uint64_t runsigned_t;
 #else
 typedef float real;
 typedef int32_t rint_t;
+typedef uint32_t runsigned_t;
 #endif
 
 #if !defined(__GNUC__) || defined(FR_SCALAR)
@@ -64,12 +66,14 @@ typedef int32_t rint_t;
 #ifdef FR_PLAIN
 typedef real vec;
 typedef rint_t ivec;
+typedef runsigned_t uvec;
 INLINE vec vset(real a) { return a; }
 INLINE vec vload(const real *p) { return *p; }
 INLINE void vstore(real *p, vec v) { *p = v; }
 #else
 typedef real vec __attribute__((vector_size(VB)));
 typedef rint_t ivec __attribute__((vector_size(VB)));
+typedef runsigned_t uvec __attribute__((vector_size(VB)));
 typedef real vec_u __attribute__((vector_size(VB), aligned(sizeof(real)), may_alias));
 INLINE vec vset(real a) { return a - (vec){0}; } /* -0 stays -0 */
 INLINE vec vload(const real *p) { return *(const vec_u *)p; }

@@ -55,6 +55,9 @@ INLINE vec power_of_two(ivec n)
 #endif
 }
 
+/* a + b; of the bits of a NaN the sum may wrap around, which is undefined for signed numbers */
+INLINE ivec wrapping_sum(ivec a, ivec b) { return (ivec)((uvec)a + (uvec)b); }
+
 INLINE vec exp_polynomial(vec r)
 {
 #ifdef FR_F64
@@ -100,7 +103,7 @@ INLINE vec vlog(vec x)
 {
     vmask tiny = vlt(x, R(SMALLEST_NORMAL));
     vec scaled = vselect(tiny, x * R((rint_t)1 << (MANTISSA + 2)), x);
-    ivec bits = as_int(scaled) + iset(ONE_BITS - SQRT_HALF_BITS);
+    ivec bits = wrapping_sum(as_int(scaled), iset(ONE_BITS - SQRT_HALF_BITS));
     vec k = small_int_to_real((bits >> MANTISSA) - iset(EXPONENT_BIAS));
     k = k - vkeep(tiny, R(MANTISSA + 2));
     vec f = as_real((bits & iset(MANTISSA_BITS)) + iset(SQRT_HALF_BITS)) - R(1);

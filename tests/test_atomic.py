@@ -204,6 +204,18 @@ def test_what_is_no_regular_file_is_refused(tmp_path):
 
 
 @posix
+@pytest.mark.parametrize("path", [5, None, True, "", b"", "a\0b", ["m"]])
+def test_what_names_no_file_is_said(path):
+    with pytest.raises(ValueError, match="path must be the name of a file, got "), replacing(path):
+        pass
+
+
+def test_a_folder_that_is_not_there_does_not_become_a_file(tmp_path):
+    with pytest.raises(IsADirectoryError, match="nothing written"), replacing(f"{tmp_path}/new/"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path):
     save(tmp_path / ("x" * 255))
     assert (tmp_path / ("x" * 255)).read_bytes() == b"new"

@@ -2,6 +2,7 @@
 
 import _thread
 import copy
+import os
 import pickle
 import threading
 
@@ -10,7 +11,6 @@ import pytest
 
 import fastreg as fr
 import fastreg.threads
-import fuzz_files
 from fastreg import checkpoint, container, files
 
 RNG = np.random.default_rng(3)
@@ -534,6 +534,9 @@ FORGERIES = {
     "header.memory has 'more'": set_in(["memory", "more"], 1),
     "header.memory.claimed must be true or false": set_in(["memory", "claimed"], 1),
     "header.memory.kept_epoch must be an integer": set_in(["memory", "kept_epoch"], True),
+    "kept_epoch -2 or the seconds of 2 steps cannot be": set_in(["memory", "kept_epoch"], -2),
+    "the seconds of 0 steps cannot be": replace_tensor("memory.results", np.zeros((0, 3))),
+    "best_epoch -2 cannot be": set_in(["memory", "callbacks", "0", "best_epoch"], -2),
     "header.memory.callbacks.0 must be an object": set_in(["memory", "callbacks", "0"], 3),
     "must be one of EarlyStopping, got {'kind': 'Checkpoint'}": set_in(["fit", "callbacks"], [{"kind": "Checkpoint"}]),
     "header.fit.callbacks[0] must be one of EarlyStopping": set_in(
@@ -581,23 +584,6 @@ def test_forged_files_are_refused_and_nothing_changes(made, message):
     assert net._model.weights.tobytes() == before
 
 
-def test_damaged_and_forged_checkpoints_are_refused_or_go_on(made, tmp_path):
-    sources, refused, finished = [made.read_bytes()], 0, 0
-    settings = SETTINGS | {"callbacks": [STOPPING], "batch_size": 13, "optimizer": fr.Adam(), "shuffle": True}
-    for number in range(1500):
-        file = tmp_path / "m.frg"
-        file.write_bytes(fuzz_files.mutant(4, number, sources)[0])
-        try:
-            fr.resume(file, X, Y, network=network(), **settings)
-            finished += 1
-        except fr.ModelFileError:
-            refused += 1
-        except fr.DivergenceError:  # of numbers that were made huge
-            finished += 1
-    assert refused > 1300
-    assert finished > 0  # forged numbers may be those of another training
-
-
 # ---- what goes wrong while they are written
 
 
@@ -607,6 +593,8 @@ def test_damaged_and_forged_checkpoints_are_refused_or_go_on(made, tmp_path):
         ({"path": 3}, "path must be the name of a file, got 3"),
         ({"every": 0}, "every must be an int >= 1, got 0"),
         ({"every": True}, "every must be an int >= 1"),
+        ({"path": ""}, "path must be the name of a file, got ''"),
+        ({"path": "a\0b"}, "path must be the name of a file, got 'a\\\\x00b'"),
         ({"unit": "hours"}, "unit"),
     ],
 )
@@ -628,6 +616,51 @@ def test_a_folder_that_is_missing_is_found_before_the_first_epoch(tmp_path):
         net.fit(X, Y, callbacks=[fr.Checkpoint(tmp_path / "no" / "c.frg")])
     assert caught.value.filename == str(tmp_path / "no")
     assert net._state is None
+
+
+@pytest.mark.parametrize("every", [2**62, 2**70])
+def test_a_number_that_no_file_can_hold_is_said_before_the_first_epoch(path, every):
+    net = network()
+    with pytest.raises(ValueError):
+        net.fit(X, Y, epochs=1, callbacks=[fr.Checkpoint(path, every=every, unit="steps")])
+    assert (net._state, path.exists()) == (None, False)
+
+
+def test_a_header_that_is_too_long_is_found_before_the_first_epoch(path):
+    net = fr.Network([fr.Dense(1) for _ in range(1500)], loss="squared_error", seed=0)
+    with pytest.raises(ValueError, match="a header at most 1,048,576"):
+        net.fit(X[:, :1], Y, epochs=1, callbacks=[fr.Checkpoint(path)])
+    assert net._state is None
+
+
+def test_a_thousand_layers_can_be_resumed(path):
+    net = fr.Network([fr.Dense(1) for _ in range(1000)], loss="squared_error", seed=0)
+    history = net.fit(X[:, :1], Y, epochs=1, callbacks=[fr.Checkpoint(path)])
+    assert outcome(*fr.resume(path, X[:, :1], Y)) == outcome(net, history)
+
+
+def test_a_path_where_nothing_can_be_written_is_found_before_the_first_epoch(tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "c.frg").write_bytes(b"kept")
+    os.mkfifo(tmp_path / "pipe")
+    net, access = network(), os.access
+    monkeypatch.setattr("os.access", lambda path, mode: str(path) != str(tmp_path / "c.frg") and access(path, mode))
+    for name in ("folder", "new/", "loop", "c.frg", "pipe"):
+        with pytest.raises(OSError) as caught:
+            net.fit(X, Y, epochs=1, callbacks=[fr.Checkpoint(f"{tmp_path}/{name}")])
+        assert caught.value.filename == f"{tmp_path}/{name}"
+        assert "previous" not in str(caught.value)  # nothing was begun
+    monkeypatch.setattr("os.access", lambda path, mode: str(path) != str(tmp_path) and access(path, mode))
+    with pytest.raises(PermissionError):
+        net.fit(X, Y, epochs=1, callbacks=[fr.Checkpoint(tmp_path / "new")])
+    assert net._state is None
+
+
+def test_a_path_of_bytes(path):
+    net = network()
+    history = net.fit(X, Y, epochs=1, callbacks=[fr.Checkpoint(os.fsencode(path))])
+    assert outcome(*fr.resume(os.fsencode(path), X, Y)) == outcome(net, history)
 
 
 def test_a_disk_that_fails_ends_the_training_and_the_previous_checkpoint_goes_on(path, monkeypatch):

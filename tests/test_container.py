@@ -242,6 +242,52 @@ def test_reading_takes_the_memory_of_the_arrays(path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes and devices of POSIX")
+def test_a_path_that_names_no_file_is_no_matter_of_its_content(path):
+    for bad in (5, None, "", "a\0b"):
+        with pytest.raises(ValueError, match="path must be the name of a file") as caught:
+            container.read(bad)
+        assert type(caught.value) is ValueError
+
+
+def test_version_0_is_not_taken_for_a_newer_one(path, good):
+    path.write_bytes(good[:8] + bytes(4) + good[12:])
+    with pytest.raises(ModelFileError, match="in format 0, which there never was: damaged"):
+        container.read(path)
+
+
+class Changing:
+    """A hash whose `update` changes an array after it was looked at."""
+
+    def __init__(self, digest, array):
+        self.digest, self.array = digest.digest, array
+        self.hash = digest
+
+    def update(self, data):
+        self.hash.update(data)
+        self.array += 1
+
+
+def test_an_array_that_changes_meanwhile_makes_no_damaged_file(path, monkeypatch):
+    array = np.zeros(3 << 18)
+    monkeypatch.setattr(container, "sha256", lambda data=b"": Changing(sha256(data), array))
+    container.write(path, "model", {}, {"x": array})
+    monkeypatch.undo()
+    assert 0 < container.read(path)[1]["x"].sum() < array.sum()
+
+
+def test_what_is_said_before_the_replacement_keeps_the_file(path):
+    container.write(path, "model", {}, {})
+    before = path.read_bytes()
+
+    def refuse():
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        container.write(path, "model", {"a": 1}, {}, check=refuse)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_what_the_file_system_refuses_is_an_oserror_with_the_path(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     os.mkfifo(tmp_path / "pipe")

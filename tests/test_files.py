@@ -4,14 +4,17 @@ import copy
 import json
 import os
 import pickle
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from hashlib import sha256
 
 import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg import __main__, container, files
+from fastreg import __main__, atomic, container, files, safetensors
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(60, 5))
@@ -114,6 +117,60 @@ def test_a_callback_saves_the_network_that_it_watches(path):
     assert same_bits(twin, nets[1])
     twin.fit(X, LABELS, epochs=2)
     assert same_bits(twin, nets[0])
+
+
+SAVERS = [fr.save, fr.save_safetensors, lambda net, path: path.write_bytes(pickle.dumps(net))]
+
+
+@pytest.mark.parametrize("saver", SAVERS)
+def test_another_thread_does_not_save_what_is_being_trained(path, saver):
+    """The numbers would be those of two steps."""
+    path.write_bytes(b"previous")
+    net, training, end = network(), threading.Event(), threading.Event()
+
+    def callback(run):
+        saver(run.network, path.with_name("own"))  # the thread that trains may
+        training.set()
+        end.wait(60)
+
+    thread = threading.Thread(target=net.fit, args=(X, LABELS), kwargs={"epochs": 1, "callbacks": [callback]})
+    thread.start()
+    assert training.wait(60)
+    with pytest.raises(RuntimeError, match="fit is running on this object in another thread"):
+        saver(net, path)
+    end.set()
+    thread.join()
+    assert path.read_bytes() == b"previous"
+    saver(net, path)
+    assert path.read_bytes() != b"previous"
+
+
+@pytest.mark.parametrize(("saver", "home"), [(fr.save, files), (fr.save_safetensors, safetensors)])
+def test_a_training_that_begins_amid_a_save_keeps_the_previous_file(path, monkeypatch, saver, home):
+    net = trained()
+    path.write_bytes(b"previous")
+
+    @contextmanager
+    def slow(path):
+        with atomic.replacing(path) as file:
+            thread = threading.Thread(target=net.fit, args=(X, LABELS), kwargs={"epochs": 1})
+            thread.start()
+            thread.join()
+            yield file
+
+    monkeypatch.setattr(container if saver is fr.save else home, "replacing", slow)
+    with pytest.raises(RuntimeError, match="fit is running"):
+        saver(net, path)
+    assert path.read_bytes() == b"previous"
+
+
+def test_saves_at_once_do_not_disturb_each_other(path):
+    net = trained()
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(fr.save, net, path) for _ in range(100)]:
+            done.result()
+    assert same_bits(fr.load(path), net)
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_size_is_that_of_the_numbers(path):

@@ -114,12 +114,16 @@ def test_inference_can_be_interrupted(name, threads, monkeypatch):
 
 @pytest.fixture
 def on_alarm():
-    """Call a function on SIGALRM, every so many seconds."""
+    """Call a function on SIGALRM, again and again so many seconds after it has returned."""
     before = signal.getsignal(signal.SIGALRM)
 
     def install(function, seconds):
-        signal.signal(signal.SIGALRM, lambda number, frame: function())
-        signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+        def handler(number, frame):
+            function()
+            signal.setitimer(signal.ITIMER_REAL, seconds)  # not before: a slow function would interrupt itself
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
     yield install
     signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,26 +1,27 @@
-"""Can a damaged or forged file kill, hang or fool `fastreg.load`, or make it take memory?
+"""Can a damaged or forged file kill, hang or fool `fastreg.load` or `fastreg.resume`, or make them take memory?
 
     python tools/fuzz_files.py [--files 200000] [--seed 0]
 
-Every file is one of `originals()` with 1 to 3 changes, a function of seed and number alone:
+Every file is one of `originals()`, models and checkpoints, with 1 to 3 changes, a function of seed and number alone:
 
     damaged   bytes cut off, flipped, set, inserted, deleted, repeated, swapped or zeroed: the checksum is not made
               right, so that the file must be refused, whatever was hit
     forged    headers and numbers changed by hand, and the checksum made right after it: lengths of 2^63, duplicate
               keys, NaN literals, depth bombs, booleans as numbers, tensors that are missing, doubled or overlap, ...
 
-Each is loaded in a child process. What may come of it:
+Each is loaded, or resumed, in a child process. What may come of it:
 
     refused   a ModelFileError
     sound     forged only: it loaded, and the network is what the file says: described again, it gives the header and
-              the arrays of the file (another seed, say, is another network, but no damage)
+              the arrays of the file (another seed, say, is another network, but no damage); a training would write the
+              same checkpoint before its next step, and goes on to its end, if that is near
     same      the changes cancelled each other: the bytes are those of the original
     silent    it loaded, and is none of these
     other     another exception
     death     the process ended
     hang      no answer within 20 seconds
 
-The last four must not occur; such files are kept in build/fuzz. Memory is by how much a `load` lets the resident set
+The last four must not occur; such files are kept in build/fuzz. Memory is by how much reading one lets the resident set
 grow, less the size of the file, at most. Exit status 1 for any of these words, or for more than 16 MiB.
 """
 
@@ -30,6 +31,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,16 +40,18 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic, sleep
+from unittest.mock import patch
 
 import numpy as np
 
 import fastreg as fr
-from fastreg import container, files
+from fastreg import checkpoint, container, files, train
 
 BAD = ("silent", "other", "death", "hang")
 PATIENCE = 20.0  # seconds
 PER_CHILD = 10_000
 LIMIT = 16 << 20  # bytes
+NEAR = 100  # steps that a forged checkpoint may have left, to be made
 
 
 # ---- originals
@@ -65,7 +69,72 @@ def originals():
     double = fr.Network(layers, loss="squared_error", dtype="float64", seed=2**63, engine="reference")
     double.fit(X, X[:, 0], epochs=1, optimizer=fr.SGD(0.01, momentum=0.9))
     bare = fr.Network([fr.Dense(2, "tanh"), fr.Dense(1, "sigmoid")], loss="binary_cross_entropy", seed=3)
-    return [bytes_of(network) for network in (plain, rich, double, bare)]
+    return [bytes_of(network) for network in (plain, rich, double, bare)] + list(map(checkpoint_of, *zip(*TRAININGS)))
+
+
+def tables():
+    """Return what the trainings of the checkpoints are of, as `fit` and `resume` take it."""
+    rng = np.random.default_rng(1)
+    X, labels = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
+    return {"X": X, "y": labels, "validation": (X[:10] + 0.5, labels[:10]), "sample_weight": np.arange(30) % 3}
+
+
+_NESTEROV = fr.SGD(0.05, momentum=0.9, nesterov=True)
+TRAININGS = [  # (settings of the network, of `fit`, steps between checkpoints, how many there are)
+    ({"seed": 1}, {"optimizer": fr.Adam(0.01), "callbacks": [fr.EarlyStopping(patience=2)]}, 4, 3),
+    ({"seed": 2, "dtype": "float64"}, {"optimizer": _NESTEROV, "metrics": ["accuracy"]}, 5, 2),
+    ({"seed": 3, "engine": "reference"}, {"optimizer": fr.SGD(0.1), "shuffle": False}, 1, 2),
+    ({"seed": 4, "penalties": {"*.bias": fr.L2(0.1)}}, {"optimizer": fr.AdamW(0.01)}, 100, 1),  # at its end
+]
+
+
+def checkpoint_of(network, settings, every, writes):
+    """Return the bytes of the last checkpoint of a training that is killed."""
+    layers = [fr.Dropout(0.1), fr.Dense(5, "relu", weight_penalty=fr.ElasticNet(1e-3, 1e-4)), fr.Dense(3)]
+    network = fr.Network(layers, loss="cross_entropy", **network)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.frg"
+        callbacks = [*settings.get("callbacks", ()), fr.Checkpoint(path, every=every, unit="steps")]
+        left = iter(range(writes))
+
+        def write(*arguments):
+            container.write(*arguments)
+            if next(left) == writes - 1:
+                raise _Killed
+
+        still = patch.object(train, "perf_counter", float)  # the clock, so that the bytes are always the same
+        with suppress(_Killed), still, patch.object(checkpoint, "write", write):
+            network.fit(**tables(), **settings | {"callbacks": callbacks}, epochs=4, batch_size=7)
+        return path.read_bytes()
+
+
+class _Killed(Exception):
+    pass
+
+
+def resume(path):
+    """Resume the training of a checkpoint; return what its run would have written before its first step.
+
+    Trainings that have more than `NEAR` steps left, as forged settings may, are not gone on with.
+    """
+    copy = f"{path}.copy"  # what is resumed goes on writing
+    shutil.copyfile(path, copy)
+    found, go_on = [], train.Run.train
+
+    def look(run):
+        writer = next(watcher for watcher in run._between_steps if isinstance(watcher, checkpoint._Writer))
+        header, arrays = writer._content(run)
+        found.append((header, {name: array.copy() for name, array in arrays.items()}))
+        return go_on(run) if run.epochs * run.steps_per_epoch - run.step <= NEAR else run.history
+
+    with patch.object(train.Run, "train", look), suppress(fr.DivergenceError):  # of numbers that are huge
+        fr.resume(copy, **tables())
+    return found[0]
+
+
+def reader(source):
+    """Return what reads such a file."""
+    return resume if b'"kind": "checkpoint"' in source else fr.load
 
 
 def bytes_of(network):
@@ -283,13 +352,14 @@ def judge(path, unchanged, forged, load=fr.load):
 
 
 def says_so(path, network):
-    """Whether the network, described again, gives header and arrays of the file."""
+    """Whether the network, or what `resume` returned, described again, gives header and arrays of the file."""
     header, arrays = container.read(path)
-    again, same_arrays = files.describe(network)
+    again, same_arrays = network if isinstance(network, tuple) else files.describe(network)
     if arrays.keys() != same_arrays.keys():
         return False
     bits = all(
-        (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes()) for a, b in _pairs(arrays, same_arrays)
+        (a.dtype, a.shape) == (b.dtype, b.shape) and (a.tobytes() == b.tobytes() or _both_nan(a, b))
+        for a, b in _pairs(arrays, same_arrays)
     )
     return bits and covers(again, {key: value for key, value in header.items() if key not in ("kind", "fastreg")})
 
@@ -309,10 +379,15 @@ def _pairs(one, other):
     return [(one[key], other[key]) for key in one]
 
 
+def _both_nan(one, other):
+    """Whether these are NaN, which has many forms: as numbers of a checkpoint's memory they mean "none yet"."""
+    return one.ndim == 0 and one.dtype == np.float64 and bool(np.isnan(one) and np.isnan(other))
+
+
 # ---- children
 
 
-def examine(numbers, seed, sources, note=lambda place, value: None, load=fr.load):
+def examine(numbers, seed, sources, note=lambda place, value: None, load=None):
     """Judge these files one by one; return how often each word was said, and the bad numbers with their words."""
     counts, bad = Counter(), []
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
@@ -322,7 +397,7 @@ def examine(numbers, seed, sources, note=lambda place, value: None, load=fr.load
             data, source, forged = mutant(seed, number, sources)
             with open(path, "wb") as file:
                 file.write(data)
-            word, memory = judge(path, data == source, forged, load)
+            word, memory = judge(path, data == source, forged, load or reader(source))
             counts[word] += 1
             note(1, memory - len(data))
             if word in BAD:
@@ -365,8 +440,7 @@ def block(first, stop, board, load, seed):
     def note(place, value):
         board[place] = value if place == 0 else max(board[place], value)
 
-    load = fr.load if load == "load" else CONTROL[load]
-    json.dump(examine(range(int(first), int(stop)), seed, originals(), note, load), sys.stdout)
+    json.dump(examine(range(int(first), int(stop)), seed, originals(), note, CONTROL.get(load)), sys.stdout)
 
 
 def _wait(child, board, patience):
@@ -383,12 +457,15 @@ def _wait(child, board, patience):
 
 
 def _wrong(path):
+    if reader(Path(path).read_bytes()) is resume:
+        header, arrays = resume(path)
+        return header | {"training": header["training"] | {"step": -1}}, arrays
     network = fr.load(path)
     network.seed += 1
     return network
 
 
-CONTROL = {  # what must be found out, in place of `fastreg.load`
+CONTROL = {  # what must be found out, in place of `reader`
     "other": lambda path: {}[path],
     "silent": _wrong,
     "death": lambda path: os.abort(),

@@ -1,13 +1,15 @@
-"""Make the golden files: models as this version writes them, which every later one must read.
+"""Make the golden files: models and checkpoints as this version writes them, which every later one must read.
 
     python tools/golden.py
 
-They go to tests/golden/<version of the format>, and beside them, as NumPy arrays, what they predict, and what they
-predict after two more epochs. Those that are there already stay: files of a released version never change. Run it where
-there is FMA (AVX2, AVX-512, NEON), whose bits are the same; `tests/test_golden.py` reads them.
+They go to tests/golden/<version of the format>, and beside them, as NumPy arrays, what models predict, and what they
+predict after two more epochs; for checkpoints the data, and what the training ends with when it is resumed. Those that
+are there already stay: files of a released version never change. Run it where there is FMA (AVX2, AVX-512, NEON), whose
+bits are the same; `tests/test_golden.py` reads them.
 """
 
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import fastreg as fr
+import fuzz_files
 from fastreg.container import VERSION
 
 FOLDER = Path(__file__).parents[1] / "tests" / "golden"
@@ -64,9 +67,41 @@ def networks():
     }
 
 
+# Amid an epoch with early stopping, and between two; with dropout, L1 and L2, sample weights and a validation set.
+TRAININGS = {"checkpoint-stopping": fuzz_files.TRAININGS[0], "checkpoint-nesterov": fuzz_files.TRAININGS[1]}
+
+
+def resume(checkpoint, data):
+    """Resume the training of a checkpoint, its bytes, with the arrays of `data`; return what it ends with, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "c.frg"  # what is resumed goes on writing
+        path.write_bytes(checkpoint)
+        validation = data["X_val"], data["y_val"]
+        net, history = fr.resume(path, data["X"], data["y"], validation=validation, sample_weight=data["sample_weight"])
+    ended = {f"history.{name}": np.array(values) for name, values in history.items() if name != "seconds"}
+    ended |= {f"parameters.{name}": array for name, array in net.parameters.items()}
+    state = net._state
+    counts = np.array([state.epoch, state.step, history.n_epochs, history.best_epoch])
+    return ended | {"counts": counts, "memory": state.buffers, "scalars": state.scalars}
+
+
+def write_checkpoint(path, training):
+    """Write a checkpoint, and beside it data and end of its training."""
+    tables = fuzz_files.tables()
+    X_val, y_val = tables.pop("validation")
+    data = tables | {"X_val": X_val, "y_val": y_val}
+    path.write_bytes(fuzz_files.checkpoint_of(*training))
+    np.savez(path.with_suffix(".npz"), **data, **resume(path.read_bytes(), data))
+
+
 def main():
     folder = FOLDER / str(VERSION)
     folder.mkdir(parents=True, exist_ok=True)
+    for name, training in TRAININGS.items():
+        path = folder / f"{name}.frg"
+        if not path.exists():
+            write_checkpoint(path, training)
+            print(f"{path.name}: {path.stat().st_size:,} bytes")
     for name, golden in networks().items():
         path = folder / f"{name}.frg"
         if path.exists():
