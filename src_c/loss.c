@@ -3,6 +3,9 @@
  *   cross_entropy          l = sum_c t_c (logsumexp(z) - z_c)          dl/dz = softmax(z) sum(t) - t
  *   binary_cross_entropy   l = max(z, 0) - z t + log(1 + exp(-|z|))    dl/dz = sigmoid(z) - t
  *   squared_error          l = (z - t)^2                               dl/dz = 2 (z - t)
+ *   poisson                l = exp(z) - t + t (log(t) - z)             dl/dz = exp(z) - t
+ *   log_loss_labels        cross_entropy and binary_cross_entropy as scikit-learn computes them: probabilities are
+ *   binary_log_loss        clipped to [eps, 1 - eps], eps that of the dtype, in the value but not in the gradient
  *
  * Row losses are weighted, summed over 16 lanes within chunks of 256 rows, and chunks are added in float64. Sums over
  * classes run in class order up to 16 classes (one lane per row), above that over 16 strided partial sums and a tree.
@@ -17,6 +20,20 @@ INLINE double rows_total(const real *loss, const real *weight, i64 n)
     real lane[LANES] = {0};
     for (i64 i = 0; i < n; i++) lane[i % LANES] += weight ? weight[i] * loss[i] : loss[i];
     return lanes_total(lane);
+}
+
+/* Minus the logarithm of a probability clipped to [eps, 1 - eps]; NaN stays. */
+#ifdef FR_F64
+#define LEAST_LOSS 2.220446049250313e-16
+#define LARGEST_LOSS 36.04365338911715
+#else
+#define LEAST_LOSS 1.1920929665620834e-07f
+#define LARGEST_LOSS 15.942385f
+#endif
+INLINE vec clipped(vec loss)
+{
+    loss = vselect(vlt(loss, vset(LEAST_LOSS)), vset(LEAST_LOSS), loss);
+    return vselect(vgt(loss, vset(LARGEST_LOSS)), vset(LARGEST_LOSS), loss);
 }
 
 /* ---- softmax cross-entropy -------------------------------------------------------------------------------- */
@@ -134,7 +151,7 @@ static real one_row(real *dz, const real *z, const int32_t *label, const real *t
 }
 
 INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const real *target, const real *weight,
-                           i64 rows, i64 classes, real scale)
+                           i64 rows, i64 classes, real scale, const int clip)
 {
     double total = 0;
     for (i64 r0 = 0; r0 < rows; r0 += FR_ROW_CHUNK) {
@@ -150,6 +167,7 @@ INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const 
             if (count == 1) loss[i] = one_row(d, z + at, l, t, classes, factor);
             else narrow_block(loss + i, d, z + at, l, t, w, count, classes, scale);
         }
+        for (i64 i = 0; i < n && clip; i += VL) put(loss + i, clipped(take(loss + i, vrest(i, n))), vrest(i, n));
         total += rows_total(loss, weight ? weight + r0 : NULL, n);
     }
     return total;
@@ -158,13 +176,19 @@ INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const 
 static double k_cross_entropy(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
                               double scale, double alpha)
 {
-    return softmax_loss(dz, z, NULL, target, weight, rows, cols, (real)scale);
+    return softmax_loss(dz, z, NULL, target, weight, rows, cols, (real)scale, 0);
 }
 
 static double k_cross_entropy_labels(void *dz, const void *z, const void *target, const void *weight, i64 rows,
                                      i64 cols, double scale, double alpha)
 {
-    return softmax_loss(dz, z, target, NULL, weight, rows, cols, (real)scale);
+    return softmax_loss(dz, z, target, NULL, weight, rows, cols, (real)scale, 0);
+}
+
+static double k_log_loss_labels(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
+                                double scale, double alpha)
+{
+    return softmax_loss(dz, z, target, NULL, weight, rows, cols, (real)scale, 1);
 }
 
 /* ---- losses that are sums over outputs ------------------------------------------------------------------------- */
@@ -184,6 +208,20 @@ INLINE loss_terms binary_cross_entropy_of(vec z, vec t)
 {
     const vec positive = vselect(vle(z, vset(0)), vset(0), z); /* NaN stays */
     return (loss_terms){positive - z * t + vlog1p(vexp(-vabs(z))), vsigmoid(z) - t};
+}
+
+INLINE loss_terms binary_log_loss_of(vec z, vec t)
+{
+    const vec q = vlog1p(vexp(-vabs(z)));
+    const vec of_one = clipped(vselect(vle(-z, vset(0)), vset(0), -z) + q);
+    const vec of_zero = clipped(vselect(vle(z, vset(0)), vset(0), z) + q);
+    return (loss_terms){vfma(t, of_one, (vset(1) - t) * of_zero), vsigmoid(z) - t};
+}
+
+INLINE loss_terms poisson_of(vec z, vec t)
+{
+    const vec rate = vexp(z), deviance = vselect(veq(t, vset(0)), vset(0), t * (vlog(t) - z));
+    return (loss_terms){rate - t + deviance, rate - t};
 }
 
 /* n outputs side by side: value and slope */
@@ -243,4 +281,16 @@ static double k_squared_error(void *dz, const void *z, const void *target, const
                               double scale, double alpha)
 {
     return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, squared_error_of);
+}
+
+static double k_binary_log_loss(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
+                                double scale, double alpha)
+{
+    return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, binary_log_loss_of);
+}
+
+static double k_poisson(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
+                        double scale, double alpha)
+{
+    return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, poisson_of);
 }

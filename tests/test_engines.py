@@ -105,7 +105,7 @@ PENALTIES = [
 ]  # fmt: skip
 OPTIMIZERS = [
     fr.SGD(0.05), fr.SGD(0.02, momentum=0.9), fr.SGD(0.02, momentum=0.8, nesterov=True), fr.Adam(0.005),
-    fr.AdamW(0.005, weight_decay=0.1),
+    fr.AdamW(0.005, weight_decay=0.1), fr.Adam(0.005, epsilon=1e-3, epsilon_hat=True),
 ]  # fmt: skip
 LOSSES = ["cross_entropy", "cross_entropy_labels", "binary_cross_entropy", "squared_error"]
 
@@ -255,6 +255,66 @@ def test_proximal_l1_gives_both_the_same_zeros():
         zeros = [w[used] == 0 for w in weights]
         assert (zeros[0] == zeros[1]).all()
         assert 0.1 < zeros[0].mean() < 1
+
+
+# ---- scikit-learn's rules
+
+
+@every_engine
+@every_dtype
+def test_a_penalty_per_batch_is_divided_by_the_batchs_weights(kind, dtype):
+    """One step of plain SGD from the same weights: all strengths are those of strength / mass, proximal ones too."""
+    for penalty in (fr.L2(0.3), fr.L1(0.3), fr.L1(0.3, method="clip") + fr.L2(0.2)):
+        layers = [fr.Dense(9, "tanh", weight_penalty=penalty), fr.Dense(3)]
+        problem = simple_problem(dtype, 1, layers=layers, optimizer=fr.SGD(0.05))
+        mass = problem.weights[problem.order[: problem.bounds[1]]].sum(dtype=np.float64)
+        scaled = problem.plan.scalars / mass  # they are all strengths
+        by_hand = replace(problem, plan=replace(problem.plan, scalars=scaled))
+        per_batch = replace(problem, plan=replace(problem.plan, penalty_per_batch=True))
+        runs = [p.run(p.engine(kind)) for p in (per_batch, by_hand, problem)]
+        np.testing.assert_allclose(runs[0].params, runs[1].params, **CLOSE[dtype])
+        np.testing.assert_allclose(runs[0].results, runs[1].results, rtol=LOSS_RTOL[dtype])
+        assert abs(runs[0].params - runs[2].params).max() > 1e-3
+
+
+@every_engine
+def test_epsilon_hat_is_the_papers_second_formula(kind):
+    """lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon), with an epsilon that counts."""
+    optimizer = fr.Adam(0.01, beta1=0.8, beta2=0.9, epsilon=0.05, epsilon_hat=True)
+    problem = simple_problem(n_steps=5, layers=[fr.Dense(4, "tanh"), fr.Dense(3)], optimizer=optimizer)
+    run, w = problem.run(problem.engine(kind)), problem.start.copy()
+    m, v, gradient = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
+    for t in range(1, 6):
+        rows = problem.order[problem.bounds[t - 1] : problem.bounds[t]]
+        problem.engine(kind, w).gradient(gradient, problem.x[rows], problem.targets[rows], problem.weights[rows])
+        m, v = 0.8 * m + 0.2 * gradient, 0.9 * v + 0.1 * gradient**2
+        w -= problem.rates[t - 1] * np.sqrt(1 - 0.9**t) / (1 - 0.8**t) * m / (np.sqrt(v) + 0.05)
+    np.testing.assert_allclose(run.params, w, rtol=1e-12, atol=1e-14)
+
+
+@every_engine
+def test_a_run_may_go_on_behind_a_loss_that_is_not_finite(kind):
+    problem = simple_problem(n_steps=4, layers=[fr.Dense(3)], loss="squared_error")
+    problem = replace(problem, x=problem.x * 1e200)
+    engine = problem.engine(kind)
+    results, state = np.zeros((4, 3)), State.after(None, problem.plan, problem.optimizer)
+    data = problem.x, problem.targets, problem.weights, problem.order, problem.bounds, problem.rates, state, results
+    assert engine.run(*data, seed=0, step=0) == "diverged"
+    assert engine.steps_done == 0
+    assert engine.run(*data, seed=0, step=0, stop_at_divergence=False) == "done"
+    assert engine.steps_done == 4
+    assert not np.isfinite(results[:, 0]).any()
+
+
+def test_parameters_may_be_read_only_until_they_are_trained():
+    problem = simple_problem()
+    params = problem.start.copy()
+    params.flags.writeable = False
+    engine, outputs = Engine(problem.plan, params), np.empty((20, 3))
+    engine.forward(outputs, problem.x)
+    assert np.isfinite(outputs).all()
+    with pytest.raises(ValueError, match="read-only|not writable"):
+        problem.run(engine)
 
 
 # ---- what a run promises

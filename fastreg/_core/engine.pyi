@@ -46,4 +46,5 @@ class Engine:
         seed: int,
         step: int,
         threads: int = 1,
+        stop_at_divergence: bool = True,
     ) -> str: ...

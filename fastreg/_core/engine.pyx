@@ -95,7 +95,7 @@ cdef class Engine:
         if params.dtype != plan.dtype or params.shape != (plan.layout.size,):
             raise ValueError(f"params must be {plan.dtype} of shape ({plan.layout.size},), "
                              f"got {params.dtype} of shape {params.shape}")
-        self.weights_of = data_of(params, writable=True)
+        self.weights_of = data_of(params)
         self.n_params, self.n_inputs, self.n_outputs = plan.layout.size, plan.n_inputs, plan.n_outputs
         self.buffers, self.labels = plan.buffers, plan.labels
         self.scalars = plan.scalars
@@ -219,16 +219,18 @@ cdef class Engine:
         self.cancelled = True
 
     def run(self, x, targets, weights, const i64[::1] order, const i64[::1] bounds, const double[::1] rates, state,
-            double[:, ::1] results, *, seed, step, int threads=1):
+            double[:, ::1] results, *, seed, step, int threads=1, bint stop_at_divergence=True):
         """Train ``len(rates)`` steps; returns "done", "cancelled" or "diverged".
 
         Step s works on the rows ``order[bounds[s]:bounds[s + 1]]`` with learning rate ``rates[s]`` and the random
         numbers of step ``step + s``. ``results[s]`` receives the sums of w_i l_i and of w_i, and the penalty, all
-        before its update. At most `threads` threads compute.
+        before its update. At most `threads` threads compute. Without `stop_at_divergence` a loss that is not finite
+        is trained on like any other.
         """
         cdef i64 n = self._rows_of(x), n_steps = rates.shape[0], s, largest = 0
         self._check_targets(n, targets, weights)
         self._check_run(n, order, bounds, n_steps, state, results)
+        data_of(self.params, writable=True)
         self.steps_done = 0
         for s in range(n_steps):
             largest = max(largest, bounds[s + 1] - bounds[s])
@@ -250,7 +252,7 @@ cdef class Engine:
                         status = CANCELLED
                         break
                     load(&run, &table, &order[bounds[s]], bounds[s + 1] - bounds[s])
-                    status = train_step(&run, rates[s], &memory[0], &results[s, 0])
+                    status = train_step(&run, rates[s], &memory[0], &results[s, 0], stop_at_divergence)
                     if status:
                         break
                     run.batch.step += 1
@@ -331,14 +333,14 @@ cdef class Engine:
         return 0
 
 
-cdef int train_step(run_t *run, double rate, double *memory, double *result) except -1 nogil:
-    """One step on the batch that is loaded; DIVERGED where its loss is not finite, before anything is updated."""
+cdef int train_step(run_t *run, double rate, double *memory, double *result, bint stop_at_divergence) except -1 nogil:
+    """One step on the batch that is loaded; DIVERGED, where asked, before an update by a loss that is not finite."""
     cdef double mass = mass_of(run.batch.weights, run.batch.rows, run.itemsize)
     result[0], result[1], result[2] = 0, mass, 0
     run.batch.scale = 1 / mass if mass > 0 else 0
     result[0] = forward_and_loss(run)
     if not run.interrupted:
-        if not isfinite(result[0]):
+        if stop_at_divergence and not isfinite(result[0]):
             return DIVERGED
         backward(run)
         look_at_signals(run, 0)

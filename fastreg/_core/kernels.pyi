@@ -84,6 +84,29 @@ def squared_error(
     scale: float = 1.0,
     output_weight: float = 1.0,
 ) -> float: ...
+def log_loss_labels(
+    dz: _Floats | None,
+    z: _Floats,
+    labels: NDArray[np.int32],
+    weights: _Floats | None = None,
+    scale: float = 1.0,
+) -> float: ...
+def binary_log_loss(
+    dz: _Floats | None,
+    z: _Floats,
+    targets: _Floats,
+    weights: _Floats | None = None,
+    scale: float = 1.0,
+    output_weight: float = 1.0,
+) -> float: ...
+def poisson(
+    dz: _Floats | None,
+    z: _Floats,
+    targets: _Floats,
+    weights: _Floats | None = None,
+    scale: float = 1.0,
+    output_weight: float = 1.0,
+) -> float: ...
 def l1(w: _Floats, strength: float, gradient: _Floats | None = None) -> float: ...
 def l2(w: _Floats, strength: float, gradient: _Floats | None = None) -> float: ...
 def soft_threshold(w: _Floats, step: float | _Floats, strength: float) -> None: ...

@@ -358,7 +358,7 @@ cdef double _loss_value(str name, real[:, ::1] dz, const real[:, ::1] z, const i
 
 
 cdef double _loss(str name, dz, z, labels, targets, weights, double scale, double alpha) except? -1:
-    by_label = name == "cross_entropy_labels"
+    by_label = name.endswith("_labels")
     double = _same_dtype({"z": z} if by_label else {"z": z, "targets": targets}, {"dz": dz, "weights": weights})
     _matrix("z", z)
     _shape("dz", dz, z.shape, "the shape of z")
@@ -426,6 +426,28 @@ def squared_error(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
     Returns ``sum_i w_i output_weight sum_j (z - targets)_ij**2``; dz receives its derivative times `scale`.
     """
     return _loss("squared_error", dz, z, None, targets, weights, scale, output_weight)
+
+
+def log_loss_labels(dz, z, labels, weights=None, scale=1.0):
+    """`cross_entropy_labels` as scikit-learn's MLP reports it: probabilities count as at least eps, at most 1 - eps.
+
+    eps is that of the dtype, so that no row loses more than 36.04 (float32: 15.94). The gradient is not clipped.
+    """
+    return _loss("log_loss_labels", dz, z, labels, None, weights, scale, 1)
+
+
+def binary_log_loss(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+    """`binary_cross_entropy` with probabilities clipped as in `log_loss_labels`."""
+    return _loss("binary_log_loss", dz, z, None, targets, weights, scale, output_weight)
+
+
+def poisson(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+    """Half the Poisson deviance of the rates exp(z), fused with the exponential; z and targets (m, L), targets >= 0.
+
+    Returns ``sum_i w_i output_weight sum_j l_ij`` with ``l = exp(z) - t + t (log(t) - z)``, 0 log(0) being 0; dz
+    receives ``scale w_i output_weight (exp(z) - targets)``.
+    """
+    return _loss("poisson", dz, z, None, targets, weights, scale, output_weight)
 
 
 # ---- penalties ------------------------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ ctypedef struct program_t:
     fr_noise *dropout
     fr_step settings
     bint element_steps  # the optimizer's effective step size differs by element
+    bint epsilon_hat    # Adam's epsilon is added before the bias correction
+    bint penalty_per_batch  # strengths are divided by the batch's sum of weights
     i64 output  # the slot of the raw outputs
     i64 chunks  # of FR_CHUNK parameters that the update goes through
 

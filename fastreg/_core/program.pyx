@@ -46,7 +46,11 @@ cdef class Program:
         self.c.chunks = count_chunks(&self.c.update)
         take_into_updates(&self.c.update, kernel_named("penalty", "l1", double), kernel_named("penalty", "l2", double))
         for name, value in plan.settings.items():
-            set_number(&self.c.settings, name, value)
+            if name == "epsilon_hat":
+                self.c.epsilon_hat = value
+            else:
+                set_number(&self.c.settings, name, value)
+        self.c.penalty_per_batch = plan.penalty_per_batch
         self.c.element_steps = "beta2" in plan.settings
 
     def __dealloc__(self):

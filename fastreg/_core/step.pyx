@@ -12,6 +12,7 @@ d) The update goes through all operations of a range within one chunk of 4,096 e
    written once. L1 and L2 are computed by the kernel that moves, other penalties and proximal steps by their own.
 """
 
+from libc.math cimport sqrt
 from libc.string cimport memcpy
 
 from fastreg._core.program cimport *
@@ -377,6 +378,8 @@ cdef double update(run_t *run, double rate, double *memory, bint move) noexcept 
     if program.element_steps:
         run.settings.correction1 = 1 - fr_power(run.settings.beta1, <i64>memory[0])
         run.settings.correction2 = 1 - fr_power(run.settings.beta2, <i64>memory[0])
+        if program.epsilon_hat:
+            run.settings.epsilon /= sqrt(run.settings.correction2)
     run.work += work  # no look at signals in here: an update is made as a whole
     share(run, update_chunks, cut(run, work, program.chunks), work)
     for i in range(program.chunks):
@@ -418,19 +421,24 @@ cdef double update_chunk(run_t *run, int first, int last, i64 offset, int worker
         op = &run.program.update.ops[i]
         if op.code == PENALTY and op.within and run.move:
             if op.within == 1:
-                settings.l1 = run.scalars[op.strength]
+                settings.l1 = strength_of(run, op)
             else:
-                settings.l2 = run.scalars[op.strength]
+                settings.l2 = strength_of(run, op)
         elif op.code == PENALTY:
             total += (<fr_penalty *>op.kernel)(gradient if run.move and op.alpha else NULL, weight, n,
-                                               run.scalars[op.strength])
+                                               strength_of(run, op))
         elif run.move and op.code == UPDATE:
             settings.decay = settings.learning_rate * run.scalars[op.decay] if op.decay >= 0 else 0
-            settings.floor = run.scalars[op.strength] if op.strength >= 0 else 0
+            settings.floor = strength_of(run, op) if op.strength >= 0 else 0
             total += (<fr_update *>op.kernel)(weight, gradient, m, v, steps, n, &settings)
         elif run.move and op.code == PROX:
-            (<fr_prox *>op.kernel)(weight, steps, n, run.step_size, run.scalars[op.strength])
+            (<fr_prox *>op.kernel)(weight, steps, n, run.step_size, strength_of(run, op))
     return total
+
+
+cdef inline double strength_of(run_t *run, const op_t *op) noexcept nogil:
+    """The strength of a penalty in this step."""
+    return run.scalars[op.strength] * (run.batch.scale if run.program.penalty_per_batch else 1)
 
 
 cdef double mass_of(const char *weights, i64 n, i64 itemsize) noexcept nogil:

@@ -56,7 +56,7 @@ class Engine:
 
     def penalty(self, gradient=None):
         """Return the sum of the penalties; add their gradients to the flat `gradient` where given."""
-        return added(bind_penalties(self.plan, self.params, gradient))
+        return added(bind_penalties(self.plan, self.params, gradient), 1.0)
 
     def gradient(self, gradient, x, targets, weights=None, *, seed=0, step=0, threads=1):
         """Return one batch's mean data loss in training mode; its gradient overwrites `gradient`."""
@@ -69,7 +69,10 @@ class Engine:
             batch.backward()
         return loss * scale
 
-    def run(self, x, targets, weights, order, bounds, rates, state, results, *, seed, step, threads=1):
+    def run(
+        self, x, targets, weights, order, bounds, rates, state, results, *, seed, step, threads=1,
+        stop_at_divergence=True,
+    ):  # fmt: skip
         """Train len(rates) steps; return "done", "cancelled" or "diverged".
 
         Parameters
@@ -87,6 +90,8 @@ class Engine:
             Receives sum w_i l_i, sum w_i and the penalty, all before the step's update.
         seed, step : int
             Keys of the random numbers; step s of the run counts as step + s.
+        stop_at_divergence : bool
+            Whether a loss that is not finite ends the run before that step's update.
         """
         self.steps_done = 0
         data, sizes = (x, targets, weights), np.diff(bounds).tolist()
@@ -97,8 +102,9 @@ class Engine:
                 if self._cancelled:
                     self._cancelled = False
                     return "cancelled"
-                results[s] = training.step(order[bounds[s] : bounds[s + 1]], rate, step + s)
-                if not isfinite(results[s, 0]):
+                rows = order[bounds[s] : bounds[s + 1]]
+                results[s] = training.step(rows, rate, step + s, stop_at_divergence)
+                if stop_at_divergence and not isfinite(results[s, 0]):
                     return "diverged"
                 self.steps_done += 1
                 let_through()
@@ -128,19 +134,19 @@ class _Training:
         gradient = np.zeros_like(params)
         self._noise = Noise(plan, max(sizes, default=0), seed, step, len(sizes))
         self._batches = {rows: _Batch(Pass(plan, params, rows, gradient, self._noise), *data) for rows in set(sizes)}
-        self._penalties = bind_penalties(plan, params)
+        self._penalties, self._per_batch = bind_penalties(plan, params), plan.penalty_per_batch
         self._update = Update(plan, params, gradient, state)
 
-    def step(self, rows, rate, step):
+    def step(self, rows, rate, step, stop_at_divergence):
         """One step; return its figures. No update where the loss is not finite or all weights are 0."""
         self._noise.step = step
         batch = self._batches[len(rows)]
         weight = batch.load(rows)
-        loss = batch.forward_and_loss(_inverse(weight))
-        if not isfinite(loss):
+        loss, scale = batch.forward_and_loss(_inverse(weight)), _inverse(weight) if self._per_batch else 1.0
+        if stop_at_divergence and not isfinite(loss):
             return loss, weight, 0.0
         batch.backward()
-        return loss, weight, self._update(rate) if weight else added(self._penalties)
+        return loss, weight, self._update(rate, scale) if weight else added(self._penalties, scale)
 
 
 class _Batch:
@@ -174,9 +180,9 @@ def _inverse(weight):
     return 1 / weight if weight else 0.0
 
 
-def added(penalties):
-    """Sum of penalties in their order (the built-in sum compensates from Python 3.12 on)."""
-    return reduce(add, (penalty() for penalty in penalties), 0.0)
+def added(penalties, scale):
+    """Sum of penalties times `scale` in their order (the built-in sum compensates from Python 3.12 on)."""
+    return reduce(add, (penalty(scale) for penalty in penalties), 0.0)
 
 
 def _quiet():

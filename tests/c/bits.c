@@ -195,19 +195,21 @@ static void probe_gradient(fr_kernel f, int id)
         }
 }
 
+static int takes_labels(int id) { return id == FR_cross_entropy_labels || id == FR_log_loss_labels; }
+
 static void probe_loss(fr_kernel f, int id)
 {
     static const i64 rows[] = {1, 2, 3, 17, 33, 300};
     EACH(i, rows)
         EACH(j, widths) {
             const i64 n = rows[i] * widths[j];
-            void *target = id == FR_cross_entropy_labels ? integers(rows[i], (u32)widths[j], 0) : numbers(n, 0.5, 0.5);
+            void *target = takes_labels(id) ? integers(rows[i], (u32)widths[j], 0) : numbers(n, 0.5, 0.5);
             void *dz = constant(n, NAN), *weight = i % 2 ? numbers(rows[i], 0.5, 0.5) : NULL;
             absorb_double(((fr_loss *)f)(dz, numbers(n, 0, 8), target, weight, rows[i], widths[j], 0.3, 0.7));
             absorb(dz, n);
             if (j % 4 == 3) release();
         }
-    if (id == FR_cross_entropy_labels) return;
+    if (takes_labels(id)) return;
     void *dz = constant(3 * 5000, NAN), *target = numbers(3 * 5000, 0.5, 0.5); /* rows longer than a chunk */
     absorb_double(((fr_loss *)f)(dz, numbers(3 * 5000, 0, 8), target, NULL, 3, 5000, 0.3, 0.7));
     absorb(dz, 3 * 5000);
