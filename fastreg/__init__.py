@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from fastreg import functional, kernels, plot, reference
     from fastreg.callbacks import EarlyStopping
     from fastreg.config import show_config
-    from fastreg.errors import DivergenceError, ModelFileError, NotBuiltError
+    from fastreg.errors import DivergenceError, ModelFileError, ModelStateError, NotBuiltError
+    from fastreg.estimators import MLPClassifier, MLPRegressor
     from fastreg.files import load, save
     from fastreg.history import History
     from fastreg.layers import Activation, Dense, Dropout
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "callbacks": ("EarlyStopping",),
     "config": ("show_config",),
-    "errors": ("DivergenceError", "ModelFileError", "NotBuiltError"),
+    "errors": ("DivergenceError", "ModelFileError", "ModelStateError", "NotBuiltError"),
+    "estimators": ("MLPClassifier", "MLPRegressor"),
     "files": ("load", "save"),
     "history": ("History",),
     "layers": ("Activation", "Dense", "Dropout"),
@@ -65,7 +67,10 @@ __all__ = [
     "EarlyStopping",
     "ElasticNet",
     "History",
+    "MLPClassifier",
+    "MLPRegressor",
     "ModelFileError",
+    "ModelStateError",
     "Network",
     "NotBuiltError",
     "SquaredError",

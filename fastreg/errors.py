@@ -40,3 +40,7 @@ class ModelFileError(ValueError):
 
     Nothing else is raised for bad bytes; what the file system refuses is an OSError.
     """
+
+
+class ModelStateError(ValueError):
+    """The parameters of a fitted estimator are no network any more: NaN or infinite, or of shapes that do not fit."""

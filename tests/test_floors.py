@@ -18,7 +18,7 @@ FLOORS = {
     3: "layout builder plan inference summary values",
     4: "model state train progress",
     5: "network",
-    6: "plot files safetensors",
+    6: "plot files safetensors estimators",
     7: "__init__ __main__ demo",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

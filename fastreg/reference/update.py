@@ -104,11 +104,11 @@ def _adam(plan, move, arrays, sizes):
     hat = settings.pop("epsilon_hat")
     update = partial(kernels.adam, *arrays, **settings, step=sizes)
 
-    def move(rate, t, step, scale):
+    def one_step(rate, t, step, scale):
         corrected = epsilon / sqrt(1 - beta2**t) if hat else epsilon
         update(learning_rate=rate, t=t, decay=rate * decay, epsilon=corrected, floor=floor * scale)
 
-    return move
+    return one_step
 
 
 def _prox(plan, record, w, sizes):
