@@ -2,6 +2,8 @@
 FR_KERNEL(product, gemm_nn)
 FR_KERNEL(product, gemm_nt)
 FR_KERNEL(product, gemm_tn)
+FR_KERNEL(sparse_product, csr_product)
+FR_KERNEL(sparse_transpose, csr_transpose)
 FR_KERNEL(reduction, column_sum)
 FR_KERNEL(activation, identity)
 FR_KERNEL(activation, relu)

@@ -304,6 +304,69 @@ def test_dtype_decides_for_any_input(kind):
             assert {a.dtype for a in fit.coefs_ + fit.intercepts_} == {np.dtype(dtype)}
 
 
+# ---- sparse tables
+
+
+def sparse_table(rows=120, columns=40, seed=0):
+    X = scipy_sparse.random(rows, columns, density=0.1, format="csr", random_state=seed)
+    return X, np.asarray(X.sum(axis=1)).ravel()
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("how", ["csr", "csc", "csr_array", "unsorted", "duplicates", "float32"])
+def test_sparse_tables_train_to_the_bits_of_dense_ones(how, index):
+    X, y = sparse_table()
+    dense = X.toarray()
+    if how == "unsorted":
+        X.indices, X.data = X.indices[::-1].copy(), X.data[::-1].copy()
+        X.indptr = (X.nnz - X.indptr[::-1]).copy()
+        X, dense = scipy_sparse.csr_matrix((X.data, X.indices, X.indptr), X.shape), dense[::-1]
+        assert not X.has_sorted_indices
+    elif how == "duplicates":
+        halves = np.repeat(X.data / 2, 2)
+        X = scipy_sparse.csr_matrix((halves, np.repeat(X.indices, 2), 2 * X.indptr), X.shape)
+    elif how == "float32":
+        X, dense = X.astype(np.float32), dense.astype(np.float32)
+    else:
+        X = {"csr": X, "csc": X.tocsc(), "csr_array": scipy_sparse.csr_array(X)}[how]
+    X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
+    before = X.data.copy(), X.indices.copy(), X.indptr.copy()
+    settings = {"max_iter": 5, "random_state": 0, "early_stopping": True}
+    mine, theirs = (fr.MLPRegressor(**settings).fit(table, y) for table in (X, dense))
+    np.testing.assert_array_equal(mine.coefs_[0], theirs.coefs_[0])
+    np.testing.assert_array_equal(mine.predict(X), theirs.predict(dense))
+    assert all((a == b).all() for a, b in zip(before, (X.data, X.indices, X.indptr), strict=True))
+
+
+def test_sparse_tables_that_point_outside_are_refused():
+    X, y = sparse_table()
+    X.indices[5] = 99
+    with pytest.raises(ValueError, match=r"99|column|index"):
+        fr.MLPRegressor().fit(X, y)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the process's peak memory as Linux says it")
+def test_memory_grows_with_the_non_zeros():
+    """A table of 4,000 x 50,000 with 20 numbers a row: 1.6 GB dense, 80 MB a batch; here 1 MB."""
+    script = """
+import resource, warnings
+import numpy as np, fastreg
+from scipy import sparse
+warnings.simplefilter("ignore")
+rng = np.random.RandomState(0)
+rows = np.repeat(np.arange(4000), 20)
+X = sparse.csr_matrix((rng.normal(size=80000), (rows, rng.randint(0, 50000, 80000))), (4000, 50000))
+y = rng.randint(0, 3, 4000)
+fastreg.MLPClassifier((2,), max_iter=1).fit(X[:100], y[:100])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+net = fastreg.MLPClassifier((2,), max_iter=2).fit(X, y)
+net.predict(X)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    result = run_python("-c", script)
+    assert int(result.stdout) < 20_000, result.stdout + result.stderr  # KiB
+
+
 # ---- weights that users see and change
 
 

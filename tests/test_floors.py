@@ -11,7 +11,7 @@ import fastreg
 
 PACKAGE = Path(fastreg.__file__).parent
 FLOORS = {
-    0: "ops checks errors threads version atomic strict",
+    0: "ops csr checks errors threads version atomic strict",
     1: "_core kernels reference config",
     2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional "
     "container",

@@ -5,9 +5,9 @@
     python tools/sklearn_oracle.py --rows 400  larger tables
 
 Each combination is fitted by both for 20 epochs from one `random_state` in float64. The table gives the largest
-relative difference of `loss_curve_` (and `validation_scores_`), and the largest max|Δ| / max|value| of an array of coefs_ or
-intercepts_, and where they were. The solver "lbfgs" runs 20 iterations; its line search may end a step earlier or later
-by a rounding, so it is listed apart. Exit status 1 where a deviation of the others exceeds 1e-9.
+relative difference of `loss_curve_` (and `validation_scores_`), the largest max|Δ| / max|value| of an array of coefs_
+or intercepts_, and where they were. The solver "lbfgs" runs 20 iterations; its line search may end a step earlier or
+later by a rounding, so it is listed apart. Exit status 1 where a deviation of the others exceeds 1e-9.
 """
 
 import argparse

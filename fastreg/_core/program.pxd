@@ -1,4 +1,6 @@
-from fastreg._core.table cimport fr_gather, fr_kernel, fr_noise, fr_product, fr_reduction, fr_step, i64
+from fastreg._core.table cimport (
+    fr_gather, fr_kernel, fr_noise, fr_product, fr_reduction, fr_sparse_product, fr_sparse_transpose, fr_step, i64,
+)
 
 cdef enum:
     DENSE
@@ -33,6 +35,8 @@ ctypedef struct program_t:
     fr_product *product_nn
     fr_product *product_nt
     fr_product *product_tn
+    fr_sparse_product *csr_product
+    fr_sparse_transpose *csr_transpose
     fr_reduction *column_sum
     fr_gather *gather
     fr_gather *gather_labels

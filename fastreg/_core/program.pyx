@@ -29,6 +29,8 @@ cdef class Program:
         self.c.product_nn = <fr_product *>kernel_named("product", "gemm_nn", double)
         self.c.product_nt = <fr_product *>kernel_named("product", "gemm_nt", double)
         self.c.product_tn = <fr_product *>kernel_named("product", "gemm_tn", double)
+        self.c.csr_product = <fr_sparse_product *>kernel_named("sparse_product", "csr_product", double)
+        self.c.csr_transpose = <fr_sparse_transpose *>kernel_named("sparse_transpose", "csr_transpose", double)
         self.c.column_sum = <fr_reduction *>kernel_named("reduction", "column_sum", double)
         self.c.gather = <fr_gather *>kernel_named("gather", "gather", double)
         self.c.gather_labels = <fr_gather *>kernel_named("gather", "gather_labels", double)

@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastreg.csr import CSR
 from fastreg.data import is_finite
 from fastreg.estimators.lbfgs import Objective, fit_lbfgs
 from fastreg.estimators.net import Net, draw, net_of
@@ -229,9 +230,18 @@ def _as_weights(sample_weight, X):
 
 def _as_rows(X, dtype):
     """Return X as the engine takes it."""
-    if sparse.issparse(X):
-        X = X.toarray()
-    return np.ascontiguousarray(X, dtype=dtype)
+    if not sparse.issparse(X):
+        return np.ascontiguousarray(X, dtype=dtype)
+    X = X.tocsr()
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()  # and sorts
+    return CSR(
+        np.ascontiguousarray(X.data, dtype=dtype),
+        np.ascontiguousarray(X.indices, dtype=np.int32),
+        np.ascontiguousarray(X.indptr, dtype=np.int64),
+        X.shape[1],
+    )
 
 
 def _refuse_masked(name, values):

@@ -15,6 +15,7 @@ from operator import add
 
 import numpy as np
 
+from fastreg.csr import CSR
 from fastreg.reference import kernels
 from fastreg.reference.passes import Noise, Pass
 from fastreg.reference.update import Update, bind_penalties
@@ -32,7 +33,8 @@ class Engine:
 
     Notes
     -----
-    `threads` is taken where the compiled engine takes it, and left to NumPy's BLAS.
+    `threads` is taken where the compiled engine takes it, and left to NumPy's BLAS. Tables of rows, `x`, are arrays
+    or `fastreg.csr.CSR`, whose batches are filled up with their zeros.
     """
 
     def __init__(self, plan, params):
@@ -62,7 +64,7 @@ class Engine:
         """Return one batch's mean data loss in training mode; its gradient overwrites `gradient`."""
         gradient[:] = 0  # the gaps
         batch = Pass(self.plan, self.params, len(x), gradient, Noise(self.plan, len(x), seed, step))
-        np.copyto(batch.x, x)
+        np.copyto(batch.x, _dense(x))
         scale = _inverse(_sum(weights, len(x)))
         with _quiet():
             loss = batch.forward_and_loss(targets, weights, scale)
@@ -121,7 +123,7 @@ class Engine:
             chunk = x[start : start + ROWS]
             if bound is None or len(bound.x) != len(chunk):
                 bound = Pass(self.plan, self.params, len(chunk))
-            np.copyto(bound.x, chunk)
+            np.copyto(bound.x, _dense(chunk))
             with _quiet():
                 bound.forward()
             yield slice(start, start + len(chunk)), bound.outputs, bound.loss
@@ -162,7 +164,10 @@ class _Batch:
     def load(self, rows):
         """Gather the rows of these numbers; return the sum of their weights."""
         x, targets, weights = self._data
-        kernels.gather(self._bound.x, x, rows)
+        if isinstance(x, CSR):
+            np.copyto(self._bound.x, x[rows].toarray())
+        else:
+            kernels.gather(self._bound.x, x, rows)
         kernels.gather(self._targets, targets, rows)
         if weights is not None:
             kernels.gather(self._weights, weights, rows)
@@ -170,6 +175,10 @@ class _Batch:
 
     def forward_and_loss(self, scale):
         return self._bound.forward_and_loss(self._targets, self._weights, scale)
+
+
+def _dense(x):
+    return x.toarray() if isinstance(x, CSR) else x
 
 
 def _sum(weights, rows):

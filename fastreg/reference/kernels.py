@@ -54,6 +54,29 @@ def dense_backward(dweight, dbias, dx, dout, x, weight):
         gemm_nt(dx, dout, weight)
 
 
+def csr_product(out, values, columns, starts, b, bias=None, rows=None):
+    """out (m, n) = a @ b + bias (n,), a being sparse: the rows of these numbers, or all."""
+    rows = range(len(starts) - 1) if rows is None else rows
+    for total, row in zip(out, rows, strict=True):
+        some = slice(starts[row], starts[row + 1])
+        total[...] = values[some] @ b[columns[some]]
+    if bias is not None:
+        out += bias
+
+
+def csr_transpose(values_t, rows_t, starts_t, values, columns, starts, rows=None):
+    """The sparse rows of these numbers, or all, column by column; starts_t has an entry more than there are columns."""
+    rows = np.arange(len(starts) - 1) if rows is None else rows
+    counts = starts[rows + 1] - starts[rows]
+    ends = np.cumsum(counts)
+    places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts[rows] - ends + counts, counts)
+    order = np.argsort(columns[places], kind="stable")
+    values_t[...] = values[places[order]]
+    rows_t[...] = np.repeat(np.arange(len(rows)), counts)[order]
+    starts_t[0] = 0
+    np.cumsum(np.bincount(columns[places], minlength=len(starts_t) - 1), out=starts_t[1:])
+
+
 def column_sum(out, x):
     """out (n,) = sum of the rows of x (m, n)."""
     if len(x) <= BLOCK:
