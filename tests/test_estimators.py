@@ -478,6 +478,59 @@ def test_an_unfitted_pickle_and_a_clone():
     assert not hasattr(net, "coefs_")
 
 
+# ---- to scikit-learn and back
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"solver": "adam"},
+        {"solver": "sgd", "learning_rate": "invscaling"},
+        {"solver": "sgd", "nesterovs_momentum": False, "learning_rate": "adaptive"},
+        {"solver": "sgd", "momentum": 0.0},
+        {"solver": "lbfgs", "warm_start": True},
+        {"solver": "adam", "activation": "tanh", "warm_start": True},
+    ],
+)
+@both
+def test_to_scikit_learn_and_back(kind, settings):
+    """Four ways to the same weights: here, there, and half of the training on each side."""
+    X, y = data(kind)
+    mine, theirs = (e.fit(X, y) for e in pair(kind, max_iter=5, random_state=0, hidden_layer_sizes=(9, 4), **settings))
+    came, went = type(mine).from_sklearn(theirs), mine.to_sklearn()
+    assert type(went) is type(theirs)
+    tolerance = 1e-5 if settings["solver"] == "lbfgs" else 1e-9
+    four = mine, theirs, came, went
+    for other in four:
+        np.testing.assert_allclose(other.predict(X), theirs.predict(X), rtol=tolerance)
+    for other in four:
+        train_on = other.fit if other.warm_start else other.partial_fit
+        train_on(X, y)
+    for other in (mine, came, went):
+        assert_same_weights(other, theirs, tolerance)
+        np.testing.assert_allclose(other.loss_, theirs.loss_, rtol=tolerance)
+        assert other.n_iter_ == theirs.n_iter_
+    assert set(vars(went)) == set(vars(theirs))
+    assert not np.may_share_memory(went.coefs_[0], mine.coefs_[0])
+    assert not np.may_share_memory(came.coefs_[0], theirs.coefs_[0])
+
+
+def test_multilabel_and_unfitted_go_to_scikit_learn():
+    X, y = data("classifier")
+    labels = np.stack([y > 0, y > 1], axis=1).astype(int)
+    net = fr.MLPClassifier(max_iter=3, dtype="float32").fit(X.astype(np.float32), labels)
+    there = net.to_sklearn()
+    np.testing.assert_array_equal(net.predict(X.astype(np.float32)), there.predict(X.astype(np.float32)))
+    assert there.coefs_[0].dtype == np.float32
+    assert fr.MLPClassifier(alpha=0.3).to_sklearn().alpha == 0.3
+    assert fr.MLPClassifier.from_sklearn(original.MLPClassifier(alpha=0.3)).alpha == 0.3
+
+
+def test_another_kind_of_estimator_is_refused():
+    with pytest.raises(ValueError, match="must be a sklearn.*MLPClassifier, got MLPRegressor"):
+        fr.MLPClassifier.from_sklearn(original.MLPRegressor())
+
+
 # ---- in scikit-learn's company
 
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastreg.csr import CSR
 from fastreg.data import is_finite
+from fastreg.estimators.exchange import from_sklearn, to_sklearn
 from fastreg.estimators.lbfgs import Objective, fit_lbfgs
 from fastreg.estimators.net import Net, draw, net_of
 from fastreg.estimators.stochastic import SOLVERS, fit_stochastic
@@ -192,6 +193,23 @@ class BaseMLP(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+    # ---- to scikit-learn's own estimator and back
+
+    @classmethod
+    def from_sklearn(cls, estimator):
+        """Return the twin of scikit-learn's estimator of the same name: fitted as it is, and training on as it would.
+
+        Raises
+        ------
+        ValueError
+            For an estimator of another kind.
+        """
+        return from_sklearn(cls, estimator)
+
+    def to_sklearn(self):
+        """Return scikit-learn's estimator with these parameters, fitted as this one is; it shares no memory with it."""
+        return to_sklearn(self)
 
     # ---- pickles and copies: the buffer once, the lists of its views never
 
