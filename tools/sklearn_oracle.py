@@ -71,7 +71,7 @@ def table(task, rows):
     X = rng.normal(size=(rows, 12)) * (rng.uniform(size=(rows, 12)) > 1 / 3)
     signal = X @ rng.normal(size=(12, 3)) + 0.3 * rng.normal(size=(rows, 3))
     y = {
-        "binary": np.array(["no", "yes"])[(signal[:, 0] > 0).astype(int)],
+        "binary": (signal[:, 0] > 0).astype(int) * 7,
         "multiclass": signal.argmax(axis=1) * 3,
         "multilabel": (signal > 0).astype(int),
         "regression": signal[:, 0],
@@ -100,7 +100,7 @@ def fitted(home, combination, rows):
     estimator = getattr(home, kind)(**parameters(solver, activation, task, early_stopping))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return estimator.fit(CONTAINERS[container](X), y, weights if weighted else None)
+        return estimator.fit(CONTAINERS[container](X), y, *([weights] if weighted else []))  # none before 1.7
 
 
 def deviation(combination, rows=150):
