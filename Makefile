@@ -28,6 +28,9 @@ help:
 	@echo "make fuzz    200,000 damaged and forged models and checkpoints: deaths, hangs, silent changes, memory; minutes"
 	@echo "make kills   saves that are ended, or fail, at each of their writes, flushes and renames (needs strace);"
 	@echo "             trainings that are killed at random and resumed, 200 times: minutes"
+	@echo "make sklearn-suite   scikit-learn's own tests of its MLPs, and its checks of estimators, on fastreg's: minutes"
+	@echo "make sklearn-oracle  every combination of settings against scikit-learn, number for number: minutes"
+	@echo "make sklearn-speed   both on real tables, one core: the times of equal epochs, scores, the default run: minutes"
 	@echo "make asan    the suite under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make clean   remove what was built, and the virtual environment"
 
@@ -84,6 +87,18 @@ limits: .venv/.installed
 
 fuzz: .venv/.installed
 	$(PY) tools/fuzz_files.py
+
+# From tools/, so that no settings of this project reach scikit-learn's tests.
+sklearn-suite: .venv/.installed
+	cd tools && ../$(PY) -m pytest -c /dev/null -p no:cacheprovider -p drop_in --pyargs sklearn.neural_network.tests.test_mlp
+	SCIPY_ARRAY_API=1 $(PY) tools/sklearn_checks.py
+
+sklearn-oracle: .venv/.installed
+	$(PY) tools/sklearn_oracle.py
+
+# The tables but for digits lie in ../shared/data; without them the others are left out.
+sklearn-speed: .venv/.installed
+	$(PY) bench/sklearn_report.py
 
 kills: .venv/.installed
 	$(PY) tools/kill_saves.py

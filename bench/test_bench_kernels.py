@@ -71,6 +71,23 @@ def dense_forward():
     return (empty(ROWS, UNITS), normal(ROWS, INPUTS), normal(INPUTS, UNITS), normal(UNITS)), {}
 
 
+def sparse(*outputs):
+    """A table in which one number of ten is not 0."""
+    filled = np.random.default_rng(0).random((ROWS, INPUTS)) < 0.1
+    columns = np.nonzero(filled)[1].astype(np.int32)
+    starts = np.append(0, np.cumsum(filled.sum(axis=1)))
+    return (*outputs, normal(1, len(columns))[0], columns, starts)
+
+
+def csr_product():
+    return (*sparse(empty(ROWS, UNITS)), normal(INPUTS, UNITS), normal(UNITS)), {}
+
+
+def csr_transpose():
+    size = len(sparse()[0])
+    return sparse(empty(1, size)[0], np.zeros(size, np.int32), np.zeros(INPUTS + 1, np.int64)), {}
+
+
 # family or name -> arguments of a call: (positional, by keyword)
 BY_FAMILY = {"activation": elementwise, "gradient": gradient, "penalty": penalty, "prox": threshold}
 BY_NAME = {
@@ -78,6 +95,8 @@ BY_NAME = {
     "gemm_nn": dense_forward,
     "gemm_nt": lambda: ((empty(ROWS, INPUTS), normal(ROWS, UNITS), normal(INPUTS, UNITS)), {}),
     "gemm_tn": lambda: ((empty(INPUTS, UNITS), normal(ROWS, INPUTS), normal(ROWS, UNITS)), {}),
+    "csr_product": csr_product,
+    "csr_transpose": csr_transpose,
     "column_sum": lambda: ((empty(UNITS), normal(ROWS, UNITS)), {}),
     "dense_forward": dense_forward,
     "dense_backward": dense_backward,
@@ -85,6 +104,9 @@ BY_NAME = {
     "cross_entropy": loss(probabilities(ROWS, CLASSES)),
     "binary_cross_entropy": loss(BITS),
     "squared_error": loss(normal(ROWS, CLASSES)),
+    "log_loss_labels": loss(LABELS),
+    "binary_log_loss": loss(BITS),
+    "poisson": loss(probabilities(ROWS, CLASSES)),
     "dropout": lambda: ((empty(ROWS, UNITS), normal(ROWS, UNITS), 0.2), {"seed": 1}),
     "dropout_mask": lambda: ((empty(ROWS, UNITS), 0.2), {"seed": 1}),
     "sgd": sgd,

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from fastreg.callbacks import EarlyStopping
     from fastreg.checkpoint import Checkpoint, resume
     from fastreg.config import show_config
-    from fastreg.errors import CheckpointMismatchError, DivergenceError, ModelFileError, NotBuiltError
+    from fastreg.errors import (
+        CheckpointMismatchError,
+        DivergenceError,
+        ModelFileError,
+        ModelStateError,
+        NotBuiltError,
+    )
+    from fastreg.estimators import MLPClassifier, MLPRegressor
     from fastreg.files import load, save
     from fastreg.history import History
     from fastreg.layers import Activation, Dense, Dropout
@@ -40,7 +47,8 @@ _HOMES = {
     "callbacks": ("EarlyStopping",),
     "checkpoint": ("Checkpoint", "resume"),
     "config": ("show_config",),
-    "errors": ("CheckpointMismatchError", "DivergenceError", "ModelFileError", "NotBuiltError"),
+    "errors": ("CheckpointMismatchError", "DivergenceError", "ModelFileError", "ModelStateError", "NotBuiltError"),
+    "estimators": ("MLPClassifier", "MLPRegressor"),
     "files": ("load", "save"),
     "history": ("History",),
     "layers": ("Activation", "Dense", "Dropout"),
@@ -69,7 +77,10 @@ __all__ = [
     "EarlyStopping",
     "ElasticNet",
     "History",
+    "MLPClassifier",
+    "MLPRegressor",
     "ModelFileError",
+    "ModelStateError",
     "Network",
     "NotBuiltError",
     "SquaredError",

@@ -58,3 +58,7 @@ class CheckpointMismatchError(ModelFileError):
 
     def __str__(self):
         return f"{self.path}: made by another training (then -> now): {'; '.join(self.differences)}"
+
+
+class ModelStateError(ValueError):
+    """The parameters of a fitted estimator are no network any more: NaN or infinite, or of shapes that do not fit."""

@@ -1,6 +1,6 @@
 """Optimizers: frozen settings. The update itself is a kernel; its state lives in the run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from fastreg.checks import check_number
@@ -52,29 +52,36 @@ class SGD:
 class Adam:
     """Adam (Kingma and Ba, 2015): steps scaled by running moments of the gradient, bias-corrected.
 
-    `epsilon` is added outside the bias correction: step = learning_rate m̂ / (sqrt(v̂) + epsilon).
+    `epsilon` is added outside the bias correction: step = learning_rate m̂ / (sqrt(v̂) + epsilon), as PyTorch does.
+    With `epsilon_hat` it is the paper's second formula, that of scikit-learn and Keras:
+    step = learning_rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon).
 
     Parameters
     ----------
     learning_rate : float >= 0, default 0.001
     beta1, beta2 : float in [0, 1), default 0.9 and 0.999: decay rates of the two moments
     epsilon : float > 0, default 1e-8
+    epsilon_hat : bool, default False
     """
 
     learning_rate: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    epsilon_hat: bool = field(default=False, kw_only=True)
 
     kernel: ClassVar[str] = "adam"
     buffers: ClassVar[int] = 2
 
     def __post_init__(self):
         _check(self, learning_rate="[0, inf)", beta1="[0, 1)", beta2="[0, 1)", epsilon="(0, inf)")
+        if not isinstance(self.epsilon_hat, bool):
+            raise ValueError(f"epsilon_hat must be True or False, got {self.epsilon_hat!r}")
 
     def settings(self):
         """Return what the kernel takes besides the learning rate."""
-        return {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
+        names = ("beta1", "beta2", "epsilon", "epsilon_hat")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon : as for `Adam`
+    learning_rate, beta1, beta2, epsilon, epsilon_hat : as for `Adam`
     weight_decay : float >= 0, default 0.01
     """
 

@@ -44,6 +44,8 @@ class Plan:
     labels : bool
         Whether targets are int32 labels; otherwise a float matrix.
     dtype : dtype
+    penalty_per_batch : bool
+        Whether a run divides the penalty by the batch's sum of weights, as scikit-learn's MLP does.
     """
 
     layout: Layout
@@ -58,6 +60,7 @@ class Plan:
     buffers: int
     labels: bool
     dtype: np.dtype
+    penalty_per_batch: bool = False
 
     @property
     def n_inputs(self):

@@ -63,6 +63,13 @@ typedef struct {
 /* c (m, n) = a b + bias (n,) or, with accumulate, c + a b + bias; the name says which is transposed. part NULL: all. */
 typedef void fr_product(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k, int accumulate,
                         const fr_part *part, void *scratch);
+/* c (m, n) = a b + bias (n,), a sparse: its row i is the row r = rows[i] (rows NULL: i) with the numbers value[k] in the
+ * columns column[k], rising, k from start[r] to start[r + 1]. The sums are those of fr_product. */
+typedef void fr_sparse_product(void *c, const void *value, const int32_t *column, const i64 *start, const i64 *rows,
+                               const void *b, const void *bias, i64 m, i64 n);
+/* the same a (m, n), its columns as rows: value_t, row_t as many as a has numbers, start_t (n + 1,) */
+typedef void fr_sparse_transpose(void *value_t, int32_t *row_t, i64 *start_t, const void *value, const int32_t *column,
+                                 const i64 *start, const i64 *rows, i64 m, i64 n);
 /* out (cols,) = sum of the rows of x (rows, cols) */
 typedef void fr_reduction(void *out, const void *x, i64 rows, i64 cols);
 /* y (rows, cols) = f(x); alpha is the leak where there is one. y may be x. */

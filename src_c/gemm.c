@@ -177,22 +177,11 @@ static void pack_strips(real *packed, const real *a, i64 m, i64 columns, i64 k)
 /* packed (columns, PANEL) = the transpose of some rows of b, at most VL x VL numbers; zeros up to whole vectors */
 INLINE void transpose_block(real *packed, const real *b, i64 b_row, int rows, int columns)
 {
-#ifdef FR_PLAIN
-    (void)b_row, (void)rows, (void)columns;
-    *packed = *b;
-#else
-    vec v[VL], w[VL];
+    vec v[VL];
     EACH(i, VL) v[i] = i < rows ? take(b + i * b_row, columns) : vset(0);
-    EACH(round, ZIP_ROUNDS) {
-        EACH(i, VL / 2) {
-            w[2 * i] = vzip_lo(v[i], v[i + VL / 2]);
-            w[2 * i + 1] = vzip_hi(v[i], v[i + VL / 2]);
-        }
-        EACH(i, VL) v[i] = w[i];
-    }
+    vtranspose(v);
     EACH(i, VL)
         if (i < columns) vstore(packed + i * PANEL, v[i]);
-#endif
 }
 
 /* packed (k, PANEL) = the transpose of rows of b (n, k), n <= PANEL; zeros up to whole vectors */
@@ -313,7 +302,7 @@ static void transposed(real *c, const real *a, const real *b, const real *bias, 
         narrow(c, a, b, bias, m, n, k, accumulate, p, NULL);
         return;
     }
-    const int direct_b = in_place || m <= FR_FEW_ROWS || n <= PANEL || n * k <= DIRECT_B;
+    const int direct_b = in_place || m <= FR_FEW_ROWS || n <= PANEL || n * k <= (m <= 2 * STRIP ? 2 : 1) * DIRECT_B;
     const int direct_a = in_place || m <= STRIP || (m * k <= DIRECT_A && m * (i64)sizeof(real) % ALIAS);
     const i64 width = direct_a ? p.rows : STRIP, lines = direct_a ? m : STRIP;
     real *packed_b = scratch, *packed_a = packed_b + k * PANEL;

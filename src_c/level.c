@@ -7,6 +7,7 @@
 #include "fastreg.h"
 
 #include "gemm.c"
+#include "sparse.c"
 #include "elementwise.c"
 #include "loss.c"
 #include "penalty.c"

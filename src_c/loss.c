@@ -3,6 +3,9 @@
  *   cross_entropy          l = sum_c t_c (logsumexp(z) - z_c)          dl/dz = softmax(z) sum(t) - t
  *   binary_cross_entropy   l = max(z, 0) - z t + log(1 + exp(-|z|))    dl/dz = sigmoid(z) - t
  *   squared_error          l = (z - t)^2                               dl/dz = 2 (z - t)
+ *   poisson                l = exp(z) - t + t (log(t) - z)             dl/dz = exp(z) - t
+ *   log_loss_labels        cross_entropy and binary_cross_entropy as scikit-learn computes them: probabilities are
+ *   binary_log_loss        clipped to [eps, 1 - eps], eps that of the dtype, in the value but not in the gradient
  *
  * Row losses are weighted, summed over 16 lanes within chunks of 256 rows, and chunks are added in float64. Sums over
  * classes run in class order up to 16 classes (one lane per row), above that over 16 strided partial sums and a tree.
@@ -20,62 +23,108 @@ INLINE double rows_total(const real *loss, const real *weight, i64 n)
     return lanes_total(lane);
 }
 
+/* Minus the logarithm of a probability clipped to [eps, 1 - eps]; NaN stays. */
+#ifdef FR_F64
+#define LEAST_LOSS 2.220446049250313e-16
+#define LARGEST_LOSS 36.04365338911715
+#else
+#define LEAST_LOSS 1.1920929665620834e-07f
+#define LARGEST_LOSS 15.942385f
+#endif
+INLINE vec clipped(vec loss)
+{
+    loss = vselect(vlt(loss, vset(LEAST_LOSS)), vset(LEAST_LOSS), loss);
+    return vselect(vgt(loss, vset(LARGEST_LOSS)), vset(LARGEST_LOSS), loss);
+}
+
 /* ---- softmax cross-entropy -------------------------------------------------------------------------------- */
 
-/* Up to 16 classes: VL rows at once, a row per lane. z and t hold class c of row i at [c][i]; z becomes dl/dz. */
-INLINE vec narrow_rows(vec z[LANES], const vec t[LANES], const i64 classes)
+#define MANY 64 /* classes; of more, one row after the other is computed */
+
+/* Sum over the lanes that classes were added to: one up to 16 classes, above that 16 and a tree. */
+INLINE vec class_total(vec lane[LANES], const int wide)
 {
-    vec max = z[0], sum = vset(0), loss = vset(0), mass = vset(0);
+    for (int half = wide ? LANES / 2 : 0; half; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] = lane[i] + lane[i + half];
+    return lane[0];
+}
+
+/* VL rows at once, a row per lane. z and t hold class c of row i at [c][i]; z becomes dl/dz. */
+INLINE vec rows_of_classes(vec z[MANY], const vec t[MANY], const i64 classes, const int wide)
+{
+    vec max = z[0], e[MANY], sum[LANES], loss[LANES], mass[LANES];
+    for (int i = 0; i < (wide ? LANES : 1); i++) sum[i] = loss[i] = mass[i] = vset(0);
     for (i64 c = 1; c < classes; c++) max = vselect(vgt(z[c], max), z[c], max);
-    vec e[LANES];
     for (i64 c = 0; c < classes; c++) {
+        const i64 lane = wide ? c % LANES : 0;
         z[c] = z[c] - max;
         e[c] = vexp(z[c]);
-        sum = sum + e[c];
+        sum[lane] = sum[lane] + e[c];
     }
-    const vec log_sum = vlog(sum);
+    const vec total = class_total(sum, wide), log_sum = vlog(total);
     for (i64 c = 0; c < classes; c++) {
-        loss = vselect(veq(t[c], vset(0)), loss, vfma(t[c], log_sum - z[c], loss)); /* 0 times an infinite logit is 0 */
-        mass = mass + t[c];
+        const i64 k = wide ? c % LANES : 0;
+        loss[k] = vselect(veq(t[c], vset(0)), loss[k], vfma(t[c], log_sum - z[c], loss[k])); /* 0 times inf is 0 */
+        mass[k] = mass[k] + t[c];
     }
-    for (i64 c = 0; c < classes; c++) z[c] = vfma(e[c] / sum, mass, -t[c]);
-    return loss;
+    const vec all = class_total(mass, wide);
+    for (i64 c = 0; c < classes; c++) z[c] = vfma(e[c] / total, all, -t[c]);
+    return class_total(loss, wide);
 }
 
-typedef union {
-    vec v[LANES];
-    real at[LANES][VL];
-} classes_by_rows;
-
-/* Row losses of n <= VL rows of at most 16 classes, and their gradient times factor. */
-static void narrow_block(real *loss, real *dz, const real *z, const int32_t *label, const real *target,
-                         const real *weight, i64 n, i64 classes, real scale)
+/* v[c] = numbers of class c of n <= VL rows, x (n, classes) */
+INLINE void load_classes(vec v[MANY], const real *x, i64 n, i64 classes)
 {
-    classes_by_rows logit, wanted;
-    logit.v[0] = vset(0);
-    for (i64 c = 0; c < classes; c++) logit.v[c] = wanted.v[c] = vset(0);
-    for (i64 i = 0; i < n; i++)
-        for (i64 c = 0; c < classes; c++) logit.at[c][i] = z[i * classes + c];
-    for (i64 i = 0; i < n && label; i++) wanted.at[label[i]][i] = 1;
-    for (i64 i = 0; i < n && target; i++)
-        for (i64 c = 0; c < classes; c++) wanted.at[c][i] = target[i * classes + c];
-    vstore_n(loss, narrow_rows(logit.v, wanted.v, classes), (int)n);
-    if (!dz) return;
-    for (i64 i = 0; i < n; i++) {
-        const real factor = weight ? scale * weight[i] : scale;
-        for (i64 c = 0; c < classes; c++) dz[i * classes + c] = factor * logit.at[c][i];
+    for (i64 c = 0; c < classes; c += VL) {
+        const int columns = vrest(c, classes);
+        EACH(i, VL) v[c + i] = i < n ? take(x + i * classes + c, columns) : vset(0);
+        vtranspose(v + c);
     }
 }
 
-/* Sum of exp(z - max) of one row: in class order up to 16 classes, above that lane i of 16 takes classes i, i + 16, ... */
-INLINE real sum_exp(const real *z, i64 classes, const vec max)
+/* and back; v is overwritten */
+INLINE void store_classes(real *x, vec v[MANY], i64 n, i64 classes)
+{
+    for (i64 c = 0; c < classes; c += VL) {
+        const int columns = vrest(c, classes);
+        vtranspose(v + c);
+        EACH(i, VL)
+            if (i < n) put(x + i * classes + c, v[c + i], columns);
+    }
+}
+
+/* Row losses of n <= VL rows of at most MANY classes, and their gradient times factor. */
+static void some_rows(real *loss, real *dz, const real *z, const int32_t *label, const real *target, const real *weight,
+                      i64 n, i64 classes, real scale)
+{
+    vec logit[MANY], wanted[MANY];
+    load_classes(logit, z, n, classes);
+    if (target) load_classes(wanted, target, n, classes);
+    if (label) {
+        real number[VL] = {0};
+        for (i64 i = 0; i < n; i++) number[i] = (real)label[i];
+        const vec labels = vload(number);
+        for (i64 c = 0; c < classes; c++) wanted[c] = vkeep(veq(labels, vset((real)c)), vset(1));
+    }
+    if (classes <= LANES) vstore_n(loss, rows_of_classes(logit, wanted, classes, 0), (int)n);
+    else vstore_n(loss, rows_of_classes(logit, wanted, classes, 1), (int)n);
+    if (!dz) return;
+    const vec factor = weight ? vset(scale) * vload_n(weight, (int)n) : vset(scale);
+    for (i64 c = 0; c < classes; c++) logit[c] = factor * logit[c];
+    store_classes(dz, logit, n, classes);
+}
+
+/* Sum of exp(z - max) of one row: in class order up to 16 classes, above that lane i of 16 takes classes i, i + 16, ...
+ * kept (NULL: nowhere) receives the terms, and may be z. */
+INLINE real sum_exp(real *kept, const real *z, i64 classes, const vec max)
 {
     real lane[LANES] = {0}, sum = 0;
     for (i64 c = 0; c < classes; c += LANES)
         for (i64 i = c, j = 0; i < classes && j < LANES; i += VL, j += VL) {
             const int rest = vrest(i, classes);
-            const vec e = vexp(vload_n(z + i, rest) - max);
-            vstore_n(lane + j, c ? vload_n(lane + j, rest) + e : e, rest);
+            const vec e = vexp(take(z + i, rest) - max);
+            put(lane + j, c ? take(lane + j, rest) + e : e, rest);
+            if (kept) put(kept + i, e, rest);
         }
     if (classes > LANES) return lanes_total(lane);
     for (i64 c = 0; c < classes; c++) sum += lane[c];
@@ -111,21 +160,21 @@ INLINE real short_row(real *dz, const real *z, const int32_t label, int classes,
     return log_sum[0] - of_label;
 }
 
-/* One row with its classes side by side; up to 16 classes the same bits as in narrow_block. */
+/* One row with its classes side by side; the same bits as in some_rows. */
 static real one_row(real *dz, const real *z, const int32_t *label, const real *target, i64 classes, real factor)
 {
     if (label && classes <= VL) return short_row(dz, z, *label, (int)classes, factor);
     const real max = row_max(z, classes), z_label = label ? z[*label] : 0; /* dz may overwrite it */
-    const vec top = vset(max), sum = vset(sum_exp(z, classes, top));
+    const vec top = vset(max), sum = vset(sum_exp(label ? dz : NULL, z, classes, top));
     real lane[VL], mass = 1;
     vstore(lane, vlog(sum));
     const real loss = label ? lane[0] - (z_label - max) : soft_loss(z, target, classes, max, lane[0], &mass);
     if (!dz) return loss;
     for (i64 i = 0; i < classes; i += VL) {
         const int rest = vrest(i, classes);
-        const vec p = vexp(vload_n(z + i, rest) - top) / sum;
-        const vec t = target ? vload_n(target + i, rest) : vset(0);
-        vstore_n(dz + i, vset(factor) * vfma(p, vset(mass), -t), rest);
+        const vec p = (label ? take(dz + i, rest) : vexp(take(z + i, rest) - top)) / sum;
+        const vec t = target ? take(target + i, rest) : vset(0);
+        put(dz + i, vset(factor) * vfma(p, vset(mass), -t), rest);
     }
     if (label) { /* the same arithmetic with t = 1 */
         vstore(lane, vexp(vset(z_label) - top) / sum - vset(1));
@@ -135,7 +184,7 @@ static real one_row(real *dz, const real *z, const int32_t *label, const real *t
 }
 
 INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const real *target, const real *weight,
-                           i64 rows, i64 classes, real scale)
+                           i64 rows, i64 classes, real scale, const int clip)
 {
     double total = 0;
     for (i64 r0 = 0; r0 < rows; r0 += FR_ROW_CHUNK) {
@@ -143,14 +192,15 @@ INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const 
         real loss[FR_ROW_CHUNK];
         for (i64 i = 0, count; i < n; i += count) {
             const i64 r = r0 + i, at = r * classes;
-            count = classes > LANES || n - i <= 2 ? 1 : vrest(i, n);
+            count = classes > MANY || n - i <= 2 ? 1 : vrest(i, n);
             real *d = dz ? dz + at : NULL;
             const int32_t *l = label ? label + r : NULL;
             const real *t = target ? target + at : NULL, *w = weight ? weight + r : NULL;
             const real factor = w ? scale * *w : scale;
             if (count == 1) loss[i] = one_row(d, z + at, l, t, classes, factor);
-            else narrow_block(loss + i, d, z + at, l, t, w, count, classes, scale);
+            else some_rows(loss + i, d, z + at, l, t, w, count, classes, scale);
         }
+        for (i64 i = 0; i < n && clip; i += VL) put(loss + i, clipped(take(loss + i, vrest(i, n))), vrest(i, n));
         total += rows_total(loss, weight ? weight + r0 : NULL, n);
     }
     return total;
@@ -159,13 +209,19 @@ INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const 
 static double k_cross_entropy(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
                               double scale, double alpha)
 {
-    return softmax_loss(dz, z, NULL, target, weight, rows, cols, (real)scale);
+    return softmax_loss(dz, z, NULL, target, weight, rows, cols, (real)scale, 0);
 }
 
 static double k_cross_entropy_labels(void *dz, const void *z, const void *target, const void *weight, i64 rows,
                                      i64 cols, double scale, double alpha)
 {
-    return softmax_loss(dz, z, target, NULL, weight, rows, cols, (real)scale);
+    return softmax_loss(dz, z, target, NULL, weight, rows, cols, (real)scale, 0);
+}
+
+static double k_log_loss_labels(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
+                                double scale, double alpha)
+{
+    return softmax_loss(dz, z, target, NULL, weight, rows, cols, (real)scale, 1);
 }
 
 /* ---- losses that are sums over outputs ------------------------------------------------------------------------- */
@@ -185,6 +241,20 @@ INLINE loss_terms binary_cross_entropy_of(vec z, vec t)
 {
     const vec positive = vselect(vle(z, vset(0)), vset(0), z); /* NaN stays */
     return (loss_terms){positive - z * t + vlog1p(vexp(-vabs(z))), vsigmoid(z) - t};
+}
+
+INLINE loss_terms binary_log_loss_of(vec z, vec t)
+{
+    const vec q = vlog1p(vexp(-vabs(z)));
+    const vec of_one = clipped(vselect(vle(-z, vset(0)), vset(0), -z) + q);
+    const vec of_zero = clipped(vselect(vle(z, vset(0)), vset(0), z) + q);
+    return (loss_terms){vfma(t, of_one, (vset(1) - t) * of_zero), vsigmoid(z) - t};
+}
+
+INLINE loss_terms poisson_of(vec z, vec t)
+{
+    const vec rate = vexp(z), deviance = vselect(veq(t, vset(0)), vset(0), t * (vlog(t) - z));
+    return (loss_terms){rate - t + deviance, rate - t};
 }
 
 /* n outputs side by side: value and slope */
@@ -244,4 +314,16 @@ static double k_squared_error(void *dz, const void *z, const void *target, const
                               double scale, double alpha)
 {
     return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, squared_error_of);
+}
+
+static double k_binary_log_loss(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
+                                double scale, double alpha)
+{
+    return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, binary_log_loss_of);
+}
+
+static double k_poisson(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
+                        double scale, double alpha)
+{
+    return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, poisson_of);
 }

@@ -257,6 +257,23 @@ INLINE vec vzip_lo(vec a, vec b) { return __builtin_shufflevector(a, b, ZIP_LO);
 INLINE vec vzip_hi(vec a, vec b) { return __builtin_shufflevector(a, b, ZIP_HI); }
 #endif
 
+/* The transpose of VL x VL numbers, row i of which is v[i] */
+INLINE void vtranspose(vec v[VL])
+{
+#ifdef FR_PLAIN
+    (void)v;
+#else
+    vec w[VL];
+    EACH(round, ZIP_ROUNDS) {
+        EACH(i, VL / 2) {
+            w[2 * i] = vzip_lo(v[i], v[i + VL / 2]);
+            w[2 * i + 1] = vzip_hi(v[i], v[i + VL / 2]);
+        }
+        EACH(i, VL) v[i] = w[i];
+    }
+#endif
+}
+
 /* ---- 64-bit lanes for the random numbers: the product of the low 32 bits of each, interleaving -------------- */
 
 #ifdef FR_PLAIN

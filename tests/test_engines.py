@@ -18,6 +18,7 @@ import pytest
 import fastreg as fr
 from fastreg import reference
 from fastreg._core.engine import Engine
+from fastreg.csr import CSR
 from fastreg.layers import Dense
 from fastreg.layout import aligned_zeros
 from fastreg.plan import lower
@@ -105,7 +106,7 @@ PENALTIES = [
 ]  # fmt: skip
 OPTIMIZERS = [
     fr.SGD(0.05), fr.SGD(0.02, momentum=0.9), fr.SGD(0.02, momentum=0.8, nesterov=True), fr.Adam(0.005),
-    fr.AdamW(0.005, weight_decay=0.1),
+    fr.AdamW(0.005, weight_decay=0.1), fr.Adam(0.005, epsilon=1e-3, epsilon_hat=True),
 ]  # fmt: skip
 LOSSES = ["cross_entropy", "cross_entropy_labels", "binary_cross_entropy", "squared_error"]
 
@@ -255,6 +256,157 @@ def test_proximal_l1_gives_both_the_same_zeros():
         zeros = [w[used] == 0 for w in weights]
         assert (zeros[0] == zeros[1]).all()
         assert 0.1 < zeros[0].mean() < 1
+
+
+# ---- scikit-learn's rules
+
+
+@every_engine
+@every_dtype
+def test_a_penalty_per_batch_is_divided_by_the_batchs_weights(kind, dtype):
+    """One step of plain SGD from the same weights: all strengths are those of strength / mass, proximal ones too."""
+    for penalty in (fr.L2(0.3), fr.L1(0.3), fr.L1(0.3, method="clip") + fr.L2(0.2)):
+        layers = [fr.Dense(9, "tanh", weight_penalty=penalty), fr.Dense(3)]
+        problem = simple_problem(dtype, 1, layers=layers, optimizer=fr.SGD(0.05))
+        mass = problem.weights[problem.order[: problem.bounds[1]]].sum(dtype=np.float64)
+        scaled = problem.plan.scalars / mass  # they are all strengths
+        by_hand = replace(problem, plan=replace(problem.plan, scalars=scaled))
+        per_batch = replace(problem, plan=replace(problem.plan, penalty_per_batch=True))
+        runs = [p.run(p.engine(kind)) for p in (per_batch, by_hand, problem)]
+        np.testing.assert_allclose(runs[0].params, runs[1].params, **CLOSE[dtype])
+        np.testing.assert_allclose(runs[0].results, runs[1].results, rtol=LOSS_RTOL[dtype])
+        assert abs(runs[0].params - runs[2].params).max() > 1e-3
+
+
+@every_engine
+def test_epsilon_hat_is_the_papers_second_formula(kind):
+    """lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon), with an epsilon that counts."""
+    optimizer = fr.Adam(0.01, beta1=0.8, beta2=0.9, epsilon=0.05, epsilon_hat=True)
+    problem = simple_problem(n_steps=5, layers=[fr.Dense(4, "tanh"), fr.Dense(3)], optimizer=optimizer)
+    run, w = problem.run(problem.engine(kind)), problem.start.copy()
+    m, v, gradient = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
+    for t in range(1, 6):
+        rows = problem.order[problem.bounds[t - 1] : problem.bounds[t]]
+        problem.engine(kind, w).gradient(gradient, problem.x[rows], problem.targets[rows], problem.weights[rows])
+        m, v = 0.8 * m + 0.2 * gradient, 0.9 * v + 0.1 * gradient**2
+        w -= problem.rates[t - 1] * np.sqrt(1 - 0.9**t) / (1 - 0.8**t) * m / (np.sqrt(v) + 0.05)
+    np.testing.assert_allclose(run.params, w, rtol=1e-12, atol=1e-14)
+
+
+@every_engine
+def test_a_run_may_go_on_behind_a_loss_that_is_not_finite(kind):
+    problem = simple_problem(n_steps=4, layers=[fr.Dense(3)], loss="squared_error")
+    problem = replace(problem, x=problem.x * 1e200)
+    engine = problem.engine(kind)
+    results, state = np.zeros((4, 3)), State.after(None, problem.plan, problem.optimizer)
+    data = problem.x, problem.targets, problem.weights, problem.order, problem.bounds, problem.rates, state, results
+    assert engine.run(*data, seed=0, step=0) == "diverged"
+    assert engine.steps_done == 0
+    assert engine.run(*data, seed=0, step=0, stop_at_divergence=False) == "done"
+    assert engine.steps_done == 4
+    assert not np.isfinite(results[:, 0]).any()
+
+
+def test_parameters_may_be_read_only_until_they_are_trained():
+    problem = simple_problem()
+    params = problem.start.copy()
+    params.flags.writeable = False
+    engine, outputs = Engine(problem.plan, params), np.empty((20, 3))
+    engine.forward(outputs, problem.x)
+    assert np.isfinite(outputs).all()
+    with pytest.raises(ValueError, match="read-only|not writable"):
+        problem.run(engine)
+
+
+# ---- sparse rows
+
+
+def sparse_problem(dtype, seed=0, n_inputs=70, **fixed):
+    """A problem whose x has few numbers, and the same with x in compressed rows."""
+    layers = [fr.Dense(9, "relu", weight_penalty=fr.L2(1e-3)), fr.Dense(5, "tanh"), fr.Dense(3)]
+    problem = simple_problem(dtype, layers=layers, **fixed)
+    rng = np.random.default_rng(seed)
+    x = problem.x * (rng.random(problem.x.shape) < 0.2)
+    x[4] = 0
+    columns = np.nonzero(x)[1].astype(np.int32)
+    starts = np.append(0, np.cumsum((x != 0).sum(axis=1)))
+    return replace(problem, x=x), replace(problem, x=CSR(x[x != 0], columns, starts, x.shape[1]))
+
+
+@every_dtype
+def test_sparse_rows_train_to_the_bits_of_dense_ones(dtype):
+    dense, sparse = sparse_problem(dtype)
+    np.testing.assert_array_equal(sparse.x.toarray(), dense.x)
+    np.testing.assert_array_equal(sparse.x[dense.order[:9]].toarray(), dense.x[dense.order[:9]])
+    runs = [p.run(p.engine("compiled")) for p in (dense, sparse)]
+    assert runs[0].same_bits(runs[1])
+    twin = sparse.run(sparse.engine("reference"))
+    np.testing.assert_allclose(runs[1].params, twin.params, **CLOSE[dtype])
+    found = []
+    for p in (dense, sparse):
+        engine, outputs, gradient = p.engine("compiled"), np.empty((20, 3), dtype), np.empty_like(p.start)
+        engine.forward(outputs, p.x)
+        loss = engine.gradient(gradient, p.x, p.targets, p.weights)
+        found.append((outputs.tobytes(), gradient.tobytes(), loss, engine.evaluate(p.x, p.targets, p.weights)))
+    assert found[0] == found[1]
+
+
+def test_one_engine_may_change_between_dense_and_sparse_rows():
+    dense, sparse = sparse_problem("float64")
+    engine = dense.engine("compiled")
+    for problem in (sparse, dense, sparse):
+        engine.params[...] = problem.start
+        assert problem.run(engine).same_bits(dense.run(dense.engine("compiled")))
+
+
+def test_threads_change_no_bit_of_sparse_training():
+    rng = np.random.default_rng(0)
+    plan = lower([fr.Dense(200, "relu"), fr.Dense(3)], "cross_entropy", 3000, "float32", optimizer=fr.SGD(0.1),
+                 labels=True)  # fmt: skip
+    counts = rng.integers(0, 300, 400)
+    columns = np.concatenate([np.sort(rng.permutation(3000)[:n]) for n in counts]).astype(np.int32)
+    values = rng.normal(size=len(columns)).astype(np.float32)
+    x, found = CSR(values, columns, np.append(0, np.cumsum(counts)), 3000), []
+    for threads in (1, 2, 3):
+        params = aligned_zeros(plan.layout.size, plan.dtype)
+        params[...] = np.random.default_rng(1).normal(size=len(params)) / 50
+        engine, outputs = Engine(plan, params), np.empty((400, 3), np.float32)
+        engine.run(
+            x, rng.integers(0, 3, 400, dtype=np.int32) * 0, None, np.arange(400), np.array([0, 200, 400]), np.ones(2),
+            State.new(plan, None), np.empty((2, 3)), seed=0, step=0, threads=threads,
+        )  # fmt: skip
+        engine.forward(outputs, x, threads=threads)
+        found.append((params.tobytes(), outputs.tobytes()))
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "starts", "message"),
+    [
+        ([0, 70], [0, 1, 2], r"row 1 of a sparse x: its columns must rise within 0\.\.\d+, got 70"),
+        ([0, -1], [0, 1, 2], r"row 1 of a sparse x.*got -1"),
+        ([3, 1], [0, 2, 2], r"row 0 of a sparse x.*must rise.*got 1"),
+        ([1, 1], [0, 2, 2], r"row 0 of a sparse x.*must rise.*got 1"),
+        ([0, 1], [0, 3, 2], r"starts of a sparse x must rise from 0 to its 2 numbers"),
+        ([0, 1], [1, 1, 2], r"starts of a sparse x"),
+        ([0, 1], [0, 1, 3], r"starts of a sparse x"),
+        ([0, 1, 2], [0, 1, 3], r"starts of a sparse x"),
+    ],
+)
+def test_sparse_rows_that_point_outside_are_refused(columns, starts, message):
+    _, sparse = sparse_problem("float64")
+    n_inputs = sparse.x.n_columns
+    columns = [n_inputs if c == 70 else c for c in columns]
+    x = CSR(np.ones(2), np.array(columns, np.int32), np.array(starts), n_inputs)
+    with pytest.raises(ValueError, match=message.replace("got 70", f"got {n_inputs}")):
+        sparse.engine("compiled").forward(np.empty((2, 3)), x)
+
+
+def test_sparse_rows_cannot_be_dropped_from():
+    problem = simple_problem()  # begins with a dropout
+    x = CSR(np.ones(1), np.zeros(1, np.int32), np.array([0, 1]), problem.plan.n_inputs)
+    with pytest.raises(ValueError, match="must begin with a Dense, not with dropout"):
+        problem.engine("compiled").forward(np.empty((1, 3)), x)
 
 
 # ---- what a run promises

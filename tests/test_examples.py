@@ -12,7 +12,7 @@ import fastreg
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PATHS = sorted(EXAMPLES.glob("*.py"))
-NEEDS = {"early_stopping_digits": "sklearn"}
+NEEDS = {"early_stopping_digits": "sklearn", "switch_from_sklearn": "sklearn"}
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="the tests run away from the source tree, without examples")
 

@@ -11,14 +11,14 @@ import fastreg
 
 PACKAGE = Path(fastreg.__file__).parent
 FLOORS = {
-    0: "ops checks errors threads version atomic strict",
+    0: "ops csr checks errors threads version atomic strict",
     1: "_core kernels reference config",
     2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional "
     "container",
     3: "layout builder plan inference summary values",
     4: "model state lap train progress",
     5: "network",
-    6: "plot files checkpoint safetensors",
+    6: "plot files checkpoint safetensors estimators",
     7: "__init__ __main__ demo",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -22,6 +22,7 @@ EXAMPLES = [
     fr.SquaredError(),
     fr.SGD(0.1 + 0.2, momentum=0.9, nesterov=True),
     fr.Adam(),
+    fr.Adam(epsilon_hat=True),
     fr.AdamW(epsilon=1 / 3),
     fr.L1(0.1),
     fr.ElasticNet(0.1, 0.2),

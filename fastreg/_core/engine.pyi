@@ -3,7 +3,10 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from fastreg.csr import CSR
+
 _Floats = NDArray[np.float32] | NDArray[np.float64]
+_Table = _Floats | CSR
 _Targets = _Floats | NDArray[np.int32]
 
 @final
@@ -15,14 +18,14 @@ class Engine:
     def params(self) -> _Floats: ...
     @property
     def steps_done(self) -> int: ...
-    def forward(self, out: _Floats, x: _Floats, *, threads: int = 1) -> None: ...
+    def forward(self, out: _Floats, x: _Table, *, threads: int = 1) -> None: ...
     def evaluate(
-        self, x: _Floats, targets: _Targets, weights: _Floats | None = None, *, threads: int = 1
+        self, x: _Table, targets: _Targets, weights: _Floats | None = None, *, threads: int = 1
     ) -> tuple[float, float]: ...
     def gradient(
         self,
         gradient: _Floats,
-        x: _Floats,
+        x: _Table,
         targets: _Targets,
         weights: _Floats | None = None,
         *,
@@ -34,7 +37,7 @@ class Engine:
     def cancel(self) -> None: ...
     def run(
         self,
-        x: _Floats,
+        x: _Table,
         targets: _Targets,
         weights: _Floats | None,
         order: NDArray[np.int64],
@@ -46,4 +49,5 @@ class Engine:
         seed: int,
         step: int,
         threads: int = 1,
+        stop_at_divergence: bool = True,
     ) -> str: ...

@@ -13,6 +13,7 @@ d) Threads. A call asks the pool for as many as its caller allows and its steps 
 cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport isfinite
+from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -47,7 +48,7 @@ cdef void infer_chunk(void *job_, i64 item, int worker) noexcept nogil:
     cdef const char *targets = t.targets + at * target_bytes(t, size)
     cdef const char *weights = t.weights + at * size if t.weights is not NULL else NULL
     look_at_signals(run, 0)  # of the chunks before
-    infer(run, t.x + at * t.n_inputs * size, job.out + at * t.n_outputs * size if job.out is not NULL else NULL, n)
+    infer(run, t, at, job.out + at * t.n_outputs * size if job.out is not NULL else NULL, n)
     if t.targets is not NULL and not run.interrupted:
         job.runs[0].memory.partial[2 * item] = (<fr_loss *>loss.kernel)(
             NULL, run.memory.slot[run.program.output], targets, weights, n, t.n_outputs, 1, loss.alpha)
@@ -74,6 +75,10 @@ cdef class Engine:
     plan : fastreg.plan.Plan
     params : array (plan.layout.size,)
         The flat parameter buffer; `run` updates it in place.
+
+    Notes
+    -----
+    Tables of rows, `x`, are arrays or `fastreg.csr.CSR`.
     """
 
     cdef readonly object plan
@@ -95,7 +100,7 @@ cdef class Engine:
         if params.dtype != plan.dtype or params.shape != (plan.layout.size,):
             raise ValueError(f"params must be {plan.dtype} of shape ({plan.layout.size},), "
                              f"got {params.dtype} of shape {params.shape}")
-        self.weights_of = data_of(params, writable=True)
+        self.weights_of = data_of(params)
         self.n_params, self.n_inputs, self.n_outputs = plan.layout.size, plan.n_inputs, plan.n_outputs
         self.buffers, self.labels = plan.buffers, plan.labels
         self.scalars = plan.scalars
@@ -179,8 +184,10 @@ cdef class Engine:
         cdef run_t run
         cdef double loss = 0, mass = mass_of(table.weights, n, self.itemsize)
         threads = useful_threads(&self.program.c, n, 0, threads)
-        self._begin(&run, self._training_workspace(n, threads))
-        memcpy(run.memory.slot[0], table.x, n * self.n_inputs * self.itemsize)
+        self._begin(&run, self._training_workspace(n, threads, len(x.values) if table.starts is not NULL else -1))
+        if table.starts is NULL:
+            memcpy(run.memory.slot[0], table.x, n * self.n_inputs * self.itemsize)
+        run.input = sparse_t(table.x, table.columns, table.starts, NULL)
         run.table = &table
         run.batch = batch_t(n, table.targets, table.weights, 1 / mass if mass > 0 else 0, True, seed, step)
         cdef u64 mode = fr_enter()
@@ -220,25 +227,29 @@ cdef class Engine:
         self.cancelled = True
 
     def run(self, x, targets, weights, const i64[::1] order, const i64[::1] bounds, const double[::1] rates, state,
-            double[:, ::1] results, *, seed, step, int threads=1):
+            double[:, ::1] results, *, seed, step, int threads=1, bint stop_at_divergence=True):
         """Train ``len(rates)`` steps; returns "done", "cancelled" or "diverged".
 
         Step s works on the rows ``order[bounds[s]:bounds[s + 1]]`` with learning rate ``rates[s]`` and the random
         numbers of step ``step + s``. ``results[s]`` receives the sums of w_i l_i and of w_i, and the penalty, all
-        before its update. At most `threads` threads compute.
+        before its update. At most `threads` threads compute. Without `stop_at_divergence` a loss that is not finite
+        is trained on like any other.
         """
-        cdef i64 n = self._rows_of(x), n_steps = rates.shape[0], s, largest = 0
+        cdef i64 n = self._rows_of(x), n_steps = rates.shape[0], s, largest = 0, nonzeros = -1
         self._check_targets(n, targets, weights)
         self._check_run(n, order, bounds, n_steps, state, results)
+        data_of(self.params, writable=True)
         self.steps_done = 0
         for s in range(n_steps):
             largest = max(largest, bounds[s + 1] - bounds[s])
         cdef table_t table = self._table(x, targets, weights)
+        if table.starts is not NULL:
+            nonzeros = most_nonzeros(table.starts, order, bounds)
         cdef double[::1] memory = state.scalars
         cdef run_t run
         cdef int status = 0
         threads = useful_threads(&self.program.c, largest, self.n_params, threads)
-        self._begin(&run, self._training_workspace(largest, threads))
+        self._begin(&run, self._training_workspace(largest, threads, nonzeros))
         run.buffers = data_of(state.buffers, writable=True) if self.buffers else NULL
         run.batch.seed, run.batch.step = seed, step
         cdef u64 mode = fr_enter()
@@ -251,7 +262,7 @@ cdef class Engine:
                         status = CANCELLED
                         break
                     load(&run, &table, &order[bounds[s]], bounds[s + 1] - bounds[s])
-                    status = train_step(&run, rates[s], &memory[0], &results[s, 0])
+                    status = train_step(&run, rates[s], &memory[0], &results[s, 0], stop_at_divergence)
                     if status:
                         break
                     run.batch.step += 1
@@ -278,23 +289,56 @@ cdef class Engine:
         return 0
 
     cdef table_t _table(self, x, targets, weights) except *:
-        return table_t(data_of(x), data_of(targets), data_of(weights), self.n_inputs, self.n_outputs, self.labels)
+        cdef const int32_t *columns = NULL
+        cdef const i64 *starts = NULL
+        if not hasattr(x, "starts"):
+            values = x
+        else:
+            values = x.values
+            columns, starts = <const int32_t *>data_of(x.columns), <const i64 *>data_of(x.starts)
+            self._check_sparse(x)
+        return table_t(data_of(values), data_of(targets), data_of(weights), columns, starts, self.n_inputs,
+                       self.n_outputs, self.labels)
 
-    cdef Workspace _training_workspace(self, i64 rows, int threads):
-        """The fit's workspace, made anew only for larger batches or more threads."""
-        if self.workspace is None or self.workspace.rows < rows or self.workspace.threads < threads:
-            widest = max(self.plan.slots)
+    cdef Workspace _training_workspace(self, i64 rows, int threads, i64 nonzeros):
+        """The fit's workspace, made anew only for larger batches or more threads. nonzeros -1: dense rows."""
+        cdef Workspace space = self.workspace
+        cdef bint sparse = nonzeros >= 0
+        if space is None or space.rows < rows or space.threads < threads or space.nonzeros < nonzeros \
+                or space.sparse != sparse:
+            slots = (0, *self.plan.slots[1:]) if sparse else self.plan.slots
+            widest = max(slots)
             partials = max(self.program.c.chunks, (rows + FR_ROW_CHUNK - 1) // FR_ROW_CHUNK)
             scratch = max(FR_PANEL_SCRATCH(widest), FR_WEIGHT_SCRATCH(rows, widest), <i64>FR_CHUNK)
             self.workspace = None  # before the next one is made
-            self.workspace = Workspace(self.plan.slots, rows, self.itemsize, self.n_params, self.n_outputs, partials,
-                                       scratch, threads)
+            self.workspace = Workspace(slots, rows, self.itemsize, self.n_params, self.n_outputs, partials, scratch,
+                                       threads, max(nonzeros, 0), self.n_inputs if sparse else 0)
         return self.workspace
 
     cdef i64 _rows_of(self, x) except -1:
         if x.ndim != 2 or x.shape[1] != self.n_inputs or x.dtype != self.plan.dtype:
             raise ValueError(f"x must be {self.plan.dtype} of shape (rows, {self.n_inputs}), got {x.dtype} {x.shape}")
         return x.shape[0]
+
+    cdef int _check_sparse(self, x) except -1:
+        """What could make the products of a sparse x read or write outside its arrays."""
+        cdef const int32_t[::1] columns = x.columns
+        cdef const i64[::1] starts = x.starts
+        cdef i64 rows = starts.shape[0] - 1, n = columns.shape[0], r, k
+        cdef bint whole = rows >= 0 and starts[0] == 0 and starts[rows] == n and len(x.values) == n
+        for r in range(rows if whole else 0):
+            whole = whole and starts[r] <= starts[r + 1] <= n
+        if not whole:
+            raise ValueError(f"starts of a sparse x must rise from 0 to its {n} numbers")
+        for r in range(rows):
+            for k in range(starts[r], starts[r + 1]):
+                if not (columns[k - 1] if k > starts[r] else -1) < columns[k] < self.n_inputs:
+                    raise ValueError(f"row {r} of a sparse x: its columns must rise within 0..{self.n_inputs - 1}, "
+                                     f"got {columns[k]}")
+        first = self.plan.forward[0]
+        if first["op"] != b"dense":
+            raise ValueError(f"a network on sparse rows must begin with a Dense, not with {first['op'].decode()}")
+        return 0
 
     cdef int _check_targets(self, i64 n, targets, weights) except -1:
         shape, dtype = ((n,), "int32") if self.labels else ((n, self.n_outputs), self.plan.dtype)
@@ -332,14 +376,14 @@ cdef class Engine:
         return 0
 
 
-cdef int train_step(run_t *run, double rate, double *memory, double *result) except -1 nogil:
-    """One step on the batch that is loaded; DIVERGED where its loss is not finite, before anything is updated."""
+cdef int train_step(run_t *run, double rate, double *memory, double *result, bint stop_at_divergence) except -1 nogil:
+    """One step on the batch that is loaded; DIVERGED, where asked, before an update by a loss that is not finite."""
     cdef double mass = mass_of(run.batch.weights, run.batch.rows, run.itemsize)
     result[0], result[1], result[2] = 0, mass, 0
     run.batch.scale = 1 / mass if mass > 0 else 0
     result[0] = forward_and_loss(run)
     if not run.interrupted:
-        if not isfinite(result[0]):
+        if stop_at_divergence and not isfinite(result[0]):
             return DIVERGED
         backward(run)
         look_at_signals(run, 0)
@@ -347,6 +391,17 @@ cdef int train_step(run_t *run, double rate, double *memory, double *result) exc
         raise_what_is_pending()
     result[2] = update(run, rate, memory, mass > 0)
     return DONE
+
+
+cdef i64 most_nonzeros(const i64 *starts, const i64[::1] order, const i64[::1] bounds) noexcept:
+    """Of all batches the largest number of non-zero numbers."""
+    cdef i64 s, i, numbers, most = 0
+    for s in range(bounds.shape[0] - 1):
+        numbers = 0
+        for i in range(bounds[s], bounds[s + 1]):
+            numbers += starts[order[i] + 1] - starts[order[i]]
+        most = max(most, numbers)
+    return most
 
 
 cdef int raise_what_is_pending() except -1 nogil:

@@ -29,6 +29,24 @@ def gemm_tn(
     *,
     accumulate: bool = False,
 ) -> None: ...
+def csr_product(
+    out: _Floats,
+    values: _Floats,
+    columns: NDArray[np.int32],
+    starts: NDArray[np.int64],
+    b: _Floats,
+    bias: _Floats | None = None,
+    rows: NDArray[np.int64] | None = None,
+) -> None: ...
+def csr_transpose(
+    values_t: _Floats,
+    rows_t: NDArray[np.int32],
+    starts_t: NDArray[np.int64],
+    values: _Floats,
+    columns: NDArray[np.int32],
+    starts: NDArray[np.int64],
+    rows: NDArray[np.int64] | None = None,
+) -> None: ...
 def column_sum(out: _Floats, x: _Floats) -> None: ...
 def dense_forward(out: _Floats, x: _Floats, weight: _Floats, bias: _Floats | None = None) -> None: ...
 def dense_backward(
@@ -77,6 +95,29 @@ def binary_cross_entropy(
     output_weight: float = 1.0,
 ) -> float: ...
 def squared_error(
+    dz: _Floats | None,
+    z: _Floats,
+    targets: _Floats,
+    weights: _Floats | None = None,
+    scale: float = 1.0,
+    output_weight: float = 1.0,
+) -> float: ...
+def log_loss_labels(
+    dz: _Floats | None,
+    z: _Floats,
+    labels: NDArray[np.int32],
+    weights: _Floats | None = None,
+    scale: float = 1.0,
+) -> float: ...
+def binary_log_loss(
+    dz: _Floats | None,
+    z: _Floats,
+    targets: _Floats,
+    weights: _Floats | None = None,
+    scale: float = 1.0,
+    output_weight: float = 1.0,
+) -> float: ...
+def poisson(
     dz: _Floats | None,
     z: _Floats,
     targets: _Floats,

@@ -154,6 +154,130 @@ def gemm_tn(out, a, b, bias=None, *, accumulate=False):
     _gemm("gemm_tn", out, a, b, bias, accumulate, 0, 0)
 
 
+cdef i64 _sparse_rows(values, columns, starts, rows, i64 n_columns) except -1:
+    """Check sparse rows of at most `n_columns` columns; returns how many numbers the rows of these numbers have."""
+    for name, array, dtype in (("columns", columns, "int32"), ("starts", starts, "int64"), ("rows", rows, "int64")):
+        if array is None and name == "rows":
+            continue
+        if getattr(array, "dtype", None) != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+            found = getattr(array, "dtype", type(array).__name__)
+            raise TypeError(f"{name} must be a contiguous 1-D {dtype} array, got {found}")
+    _shape("columns", columns, values.shape, "one column for each of the values")
+    cdef const int32_t[::1] column = columns
+    cdef const int64_t[::1] start = starts
+    cdef i64 n = len(columns), n_rows = len(starts) - 1, r, k
+    cdef bint rising = n_rows >= 0 and start[0] == 0 and start[n_rows] == n
+    for r in range(n_rows if rising else 0):
+        rising = rising and start[r] <= start[r + 1]
+    if not rising:
+        raise ValueError(f"starts of shape {starts.shape} must rise from 0 to the {n} values of shape {values.shape}")
+    for r in range(n_rows):
+        for k in range(start[r], start[r + 1]):
+            if not (column[k - 1] if k > start[r] else -1) < column[k] < n_columns:
+                raise ValueError(f"columns of row {r} must rise within 0..{n_columns - 1}, got {column[k]}")
+    if rows is None:
+        return n
+    if rows.size and not (rows.min() >= 0 and rows.max() < n_rows):
+        raise ValueError(f"rows must be in 0..{n_rows - 1}, got {rows.min()}..{rows.max()}")
+    return int((starts[rows + 1] - starts[rows]).sum())
+
+
+cdef int _csr_product(real[:, ::1] out, const real[::1] values, const int32_t[::1] columns, const int64_t[::1] starts,
+                      const real[:, ::1] b, const real[::1] bias, const int64_t[::1] rows) except -1:
+    cdef fr_sparse_product *kernel = <fr_sparse_product *>kernel_named("sparse_product", "csr_product", real is double)
+    cdef const int64_t *chosen = NULL
+    cdef u64 mode
+    if out.shape[0] and out.shape[1]:
+        if rows is not None:
+            chosen = &rows[0]
+        if b.shape[0] and overlap(&out[0, 0], out.shape[0] * out.shape[1], &b[0, 0], b.shape[0] * b.shape[1]):
+            raise ValueError("csr_product: out overlaps b; pass an array of its own")
+        with nogil:
+            mode = fr_enter()
+            kernel(&out[0, 0], &values[0] if values.shape[0] else NULL, &columns[0] if columns.shape[0] else NULL,
+                   &starts[0], chosen, &b[0, 0] if b.shape[0] else NULL,
+                   NULL if bias is None else <void *>&bias[0], out.shape[0], out.shape[1])
+            fr_leave(mode)
+    return 0
+
+
+def csr_product(out, values, columns, starts, b, bias=None, rows=None):
+    """Product ``out = a @ b + bias`` with a sparse a: the first layer of a network on sparse data, forward or back.
+
+    Parameters
+    ----------
+    out : array (m, n)
+        Written in place. Must not overlap b.
+    values : array (z,)
+    columns : int32 array (z,)
+        Rising within each row.
+    starts : int64 array (r + 1,)
+        Row i of a table of r rows has ``values[starts[i]:starts[i + 1]]`` in these columns.
+    b : array (k, n)
+    bias : array (n,), optional
+    rows : int64 array (m,), optional
+        The rows of the table that a consists of; None for all, m = r.
+
+    Notes
+    -----
+    The sums are those of `gemm_nn` to the bit, where b is finite: the zeros that are left out would not change them.
+    """
+    double = _same_dtype({"out": out, "values": values, "b": b}, {"bias": bias})
+    _matrix("out", out)
+    _matrix("b", b)
+    _sparse_rows(values, columns, starts, rows, b.shape[0])
+    m = len(starts) - 1 if rows is None else len(rows)
+    why = f"rows {(m,)} of a table with starts {starts.shape}, and b {b.shape}"
+    _shape("out", out, (m, b.shape[1]), why)
+    _shape("bias", bias, b.shape[1:], f"one number per column of b {b.shape}")
+    if double:
+        _csr_product[double](out, values, columns, starts, b, bias, rows)
+    else:
+        _csr_product[float](out, values, columns, starts, b, bias, rows)
+
+
+cdef int _csr_transpose(real[::1] values_t, int32_t[::1] rows_t, int64_t[::1] starts_t, const real[::1] values,
+                        const int32_t[::1] columns, const int64_t[::1] starts, const int64_t[::1] rows,
+                        i64 m) except -1:
+    cdef fr_sparse_transpose *kernel = <fr_sparse_transpose *>kernel_named("sparse_transpose", "csr_transpose",
+                                                                           real is double)
+    cdef const int64_t *chosen = NULL
+    if rows is not None and m:
+        chosen = &rows[0]
+    with nogil:
+        kernel(&values_t[0] if values_t.shape[0] else NULL, &rows_t[0] if rows_t.shape[0] else NULL, &starts_t[0],
+               &values[0] if values.shape[0] else NULL, &columns[0] if columns.shape[0] else NULL, &starts[0],
+               chosen, m, starts_t.shape[0] - 1)
+    return 0
+
+
+def csr_transpose(values_t, rows_t, starts_t, values, columns, starts, rows=None):
+    """The sparse rows of these numbers, or all, column by column, each in the order of the rows.
+
+    Parameters
+    ----------
+    values_t : array (z,)
+    rows_t : int32 array (z,)
+    starts_t : int64 array (n + 1,), n being how many columns the table has
+        Written in place.
+    values, columns, starts, rows : as for `csr_product`
+    """
+    double = _same_dtype({"values_t": values_t, "values": values}, {})
+    for name, array, dtype in (("rows_t", rows_t, "int32"), ("starts_t", starts_t, "int64")):
+        if getattr(array, "dtype", None) != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+            raise TypeError(f"{name} must be a contiguous 1-D {dtype} array, got {getattr(array, 'dtype', array)}")
+    if not len(starts_t):
+        raise ValueError("starts_t must have one entry more than the table has columns, got shape (0,)")
+    count = _sparse_rows(values, columns, starts, rows, len(starts_t) - 1)
+    _shape("values_t", values_t, (count,), f"as many as these rows have values, of {values.shape} in all")
+    _shape("rows_t", rows_t, (count,), f"as many as these rows have values, of {values.shape} in all")
+    m = len(starts) - 1 if rows is None else len(rows)
+    if double:
+        _csr_transpose[double](values_t, rows_t, starts_t, values, columns, starts, rows, m)
+    else:
+        _csr_transpose[float](values_t, rows_t, starts_t, values, columns, starts, rows, m)
+
+
 cdef int _column_sum(real[::1] out, const real[:, ::1] x) except -1:
     cdef fr_reduction *kernel = <fr_reduction *>kernel_named("reduction", "column_sum", real is double)
     cdef u64 mode
@@ -358,7 +482,7 @@ cdef double _loss_value(str name, real[:, ::1] dz, const real[:, ::1] z, const i
 
 
 cdef double _loss(str name, dz, z, labels, targets, weights, double scale, double alpha) except? -1:
-    by_label = name == "cross_entropy_labels"
+    by_label = name.endswith("_labels")
     double = _same_dtype({"z": z} if by_label else {"z": z, "targets": targets}, {"dz": dz, "weights": weights})
     _matrix("z", z)
     _shape("dz", dz, z.shape, "the shape of z")
@@ -426,6 +550,28 @@ def squared_error(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
     Returns ``sum_i w_i output_weight sum_j (z - targets)_ij**2``; dz receives its derivative times `scale`.
     """
     return _loss("squared_error", dz, z, None, targets, weights, scale, output_weight)
+
+
+def log_loss_labels(dz, z, labels, weights=None, scale=1.0):
+    """`cross_entropy_labels` as scikit-learn's MLP reports it: probabilities count as at least eps, at most 1 - eps.
+
+    eps is that of the dtype, so that no row loses more than 36.04 (float32: 15.94). The gradient is not clipped.
+    """
+    return _loss("log_loss_labels", dz, z, labels, None, weights, scale, 1)
+
+
+def binary_log_loss(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+    """`binary_cross_entropy` with probabilities clipped as in `log_loss_labels`."""
+    return _loss("binary_log_loss", dz, z, None, targets, weights, scale, output_weight)
+
+
+def poisson(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+    """Half the Poisson deviance of the rates exp(z), fused with the exponential; z and targets (m, L), targets >= 0.
+
+    Returns ``sum_i w_i output_weight sum_j l_ij`` with ``l = exp(z) - t + t (log(t) - z)``, 0 log(0) being 0; dz
+    receives ``scale w_i output_weight (exp(z) - targets)``.
+    """
+    return _loss("poisson", dz, z, None, targets, weights, scale, output_weight)
 
 
 # ---- penalties ------------------------------------------------------------------------------------------------------

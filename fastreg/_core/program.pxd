@@ -1,4 +1,6 @@
-from fastreg._core.table cimport fr_gather, fr_kernel, fr_noise, fr_product, fr_reduction, fr_step, i64
+from fastreg._core.table cimport (
+    fr_gather, fr_kernel, fr_noise, fr_product, fr_reduction, fr_sparse_product, fr_sparse_transpose, fr_step, i64,
+)
 
 cdef enum:
     DENSE
@@ -33,12 +35,16 @@ ctypedef struct program_t:
     fr_product *product_nn
     fr_product *product_nt
     fr_product *product_tn
+    fr_sparse_product *csr_product
+    fr_sparse_transpose *csr_transpose
     fr_reduction *column_sum
     fr_gather *gather
     fr_gather *gather_labels
     fr_noise *dropout
     fr_step settings
     bint element_steps  # the optimizer's effective step size differs by element
+    bint epsilon_hat    # Adam's epsilon is added before the bias correction
+    bint penalty_per_batch  # strengths are divided by the batch's sum of weights
     i64 output  # the slot of the raw outputs
     i64 chunks  # of FR_CHUNK parameters that the update goes through
 

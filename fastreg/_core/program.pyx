@@ -29,6 +29,8 @@ cdef class Program:
         self.c.product_nn = <fr_product *>kernel_named("product", "gemm_nn", double)
         self.c.product_nt = <fr_product *>kernel_named("product", "gemm_nt", double)
         self.c.product_tn = <fr_product *>kernel_named("product", "gemm_tn", double)
+        self.c.csr_product = <fr_sparse_product *>kernel_named("sparse_product", "csr_product", double)
+        self.c.csr_transpose = <fr_sparse_transpose *>kernel_named("sparse_transpose", "csr_transpose", double)
         self.c.column_sum = <fr_reduction *>kernel_named("reduction", "column_sum", double)
         self.c.gather = <fr_gather *>kernel_named("gather", "gather", double)
         self.c.gather_labels = <fr_gather *>kernel_named("gather", "gather_labels", double)
@@ -46,7 +48,11 @@ cdef class Program:
         self.c.chunks = count_chunks(&self.c.update)
         take_into_updates(&self.c.update, kernel_named("penalty", "l1", double), kernel_named("penalty", "l2", double))
         for name, value in plan.settings.items():
-            set_number(&self.c.settings, name, value)
+            if name == "epsilon_hat":
+                self.c.epsilon_hat = value
+            else:
+                set_number(&self.c.settings, name, value)
+        self.c.penalty_per_batch = plan.penalty_per_batch
         self.c.element_steps = "beta2" in plan.settings
 
     def __dealloc__(self):

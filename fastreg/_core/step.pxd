@@ -1,3 +1,5 @@
+from libc.stdint cimport int32_t
+
 from fastreg._core.program cimport op_t, program_t
 from fastreg._core.table cimport fr_step, i64, u64
 from fastreg._core.workspace cimport memory_t
@@ -16,8 +18,17 @@ ctypedef struct table_t:  # the rows that batches are taken from
     const char *x
     const char *targets
     const char *weights  # or NULL
+    const int32_t *columns  # of a sparse x, else NULL
+    const i64 *starts
     i64 n_inputs, n_outputs
     bint labels
+
+
+ctypedef struct sparse_t:  # where the numbers of a sparse input are; row i of the batch is rows[i], or i
+    const char *values
+    const int32_t *columns
+    const i64 *starts  # NULL: the input is dense
+    const i64 *rows
 
 
 ctypedef struct tiles_t:  # a product's output in parts, row by row of parts
@@ -34,6 +45,7 @@ ctypedef struct run_t:
     i64 n_params, itemsize
     int threads
     batch_t batch
+    sparse_t input
     bint watches      # for signals: the interpreter's main thread, which alone handles them
     double work       # its floating-point operations since it last looked at the clock, about
     double looked     # when it last looked at signals
@@ -56,7 +68,7 @@ cdef void load(run_t *run, const table_t *table, const i64 *rows, i64 n) noexcep
 cdef double forward_and_loss(run_t *run) noexcept nogil
 cdef void backward(run_t *run) noexcept nogil
 cdef double update(run_t *run, double rate, double *memory, bint move) noexcept nogil
-cdef void infer(run_t *run, const char *x, char *out, i64 rows) noexcept nogil
+cdef void infer(run_t *run, const table_t *table, i64 at, char *out, i64 rows) noexcept nogil
 cdef double mass_of(const char *weights, i64 n, i64 itemsize) noexcept nogil
 cdef i64 target_bytes(const table_t *table, i64 itemsize) noexcept nogil  # of one row
 cdef void look_at_signals(run_t *run, double work) noexcept nogil

@@ -12,6 +12,7 @@ d) The update goes through all operations of a range within one chunk of 4,096 e
    written once. L1 and L2 are computed by the kernel that moves, other penalties and proximal steps by their own.
 """
 
+from libc.math cimport sqrt
 from libc.string cimport memcpy
 
 from fastreg._core.program cimport *
@@ -28,6 +29,7 @@ cdef double ITEM = 1e6         # of an item, about
 cdef double CALL = 5e4         # of an item that does next to nothing: tiny steps are looked after as well
 cdef double GATHER, ELEMENT, UNIT, PARAMETER  # of one number of the batch, of an activation, loss, update
 GATHER, ELEMENT, UNIT, PARAMETER = 20, 50, 200, 100
+cdef double SPARSE = 4         # of a number of a sparse batch and a unit
 
 
 # ---- sharing --------------------------------------------------------------------------------------------------------
@@ -139,6 +141,7 @@ cdef void load(run_t *run, const table_t *table, const i64 *rows, i64 n) noexcep
     run.batch.rows, run.batch.targets, run.batch.training = n, run.memory.targets, True
     run.batch.weights = run.memory.weights if table.weights is not NULL else NULL
     run.table, run.rows = table, rows
+    run.input = sparse_t(table.x, table.columns, table.starts, rows)
     share(run, load_rows, cut(run, work, n), work)
 
 
@@ -149,7 +152,8 @@ cdef void load_rows(void *job, i64 item, int worker) noexcept nogil:
     cdef const i64 *rows = run.rows + at
     if skipped(run, worker, GATHER * n * t.n_inputs):
         return
-    run.program.gather(run.memory.slot[0] + at * t.n_inputs * size, t.x, rows, n, t.n_inputs)
+    if t.starts is NULL:
+        run.program.gather(run.memory.slot[0] + at * t.n_inputs * size, t.x, rows, n, t.n_inputs)
     if t.labels:
         run.program.gather_labels(run.memory.targets + at * 4, t.targets, rows, n, 1)
     else:
@@ -225,7 +229,9 @@ cdef void dense(run_t *run, const op_t *op) noexcept nogil:
     cdef double work = 2.0 * run.batch.rows * op.n_in * op.n_out
     cdef i64 items = items_for(run, work)
     run.op = op
-    if items == 1:
+    if run.input.starts is not NULL and op.x == 0:
+        sparse_dense(run)
+    elif items == 1:
         forward_product(run, NULL, 0)
         run.work += work
     else:
@@ -249,7 +255,10 @@ cdef void dense_backward(run_t *run, const op_t *op) noexcept nogil:
     if op.kernel is not NULL:
         elements(run, op)
     run.op = op
-    if items == 1:
+    if run.input.starts is not NULL and op.x == 0:
+        sparse_weight_gradient(run)
+        bias_gradient(run)
+    elif items == 1:
         weight_gradient(run, NULL, 0)
         if op.has_dx:
             input_gradient(run, NULL, 0)
@@ -304,6 +313,54 @@ cdef void bias_gradient(run_t *run) noexcept nogil:
                                op.n_out)
 
 
+# ---- the first layer on sparse data: products in proportion to the non-zero numbers ---------------------------------
+
+
+cdef double sparse_work(run_t *run) noexcept nogil:
+    """Operations of a product with the batch, about: two for each of its numbers and each unit."""
+    cdef i64 i, r, numbers = 0
+    for i in range(run.batch.rows):
+        r = run.input.rows[i] if run.input.rows is not NULL else i
+        numbers += run.input.starts[r + 1] - run.input.starts[r]
+    return SPARSE * numbers * run.op.n_out
+
+
+cdef void sparse_dense(run_t *run) noexcept nogil:
+    cdef double work = sparse_work(run)
+    share(run, sparse_rows, cut(run, work, run.batch.rows), work)
+
+
+cdef void sparse_rows(void *job, i64 item, int worker) noexcept nogil:
+    cdef run_t *run = <run_t *>job
+    cdef const op_t *op = run.op
+    cdef i64 at = item * run.per_item, n = min(run.per_item, run.batch.rows - at), size = run.itemsize
+    cdef const i64 *starts = run.input.starts if run.input.rows is not NULL else run.input.starts + at
+    cdef const i64 *rows = run.input.rows + at if run.input.rows is not NULL else NULL
+    cdef const char *bias = run.params + op.bias * size if op.bias >= 0 else NULL
+    if not skipped(run, worker, GATHER * n * op.n_out):
+        run.program.csr_product(run.memory.slot[op.y] + at * op.n_out * size, run.input.values, run.input.columns,
+                                starts, rows, run.params + op.weight * size, bias, n, op.n_out)
+
+
+cdef void sparse_weight_gradient(run_t *run) noexcept nogil:
+    cdef double work = sparse_work(run)
+    if run.interrupted:
+        return
+    run.program.csr_transpose(run.memory.value_t, run.memory.row_t, run.memory.start_t, run.input.values,
+                              run.input.columns, run.input.starts, run.input.rows, run.batch.rows, run.op.n_in)
+    share(run, sparse_columns, cut(run, work + run.op.n_in * run.op.n_out, run.op.n_in), work)
+
+
+cdef void sparse_columns(void *job, i64 item, int worker) noexcept nogil:
+    cdef run_t *run = <run_t *>job
+    cdef const op_t *op = run.op
+    cdef i64 at = item * run.per_item, n = min(run.per_item, op.n_in - at)
+    if not skipped(run, worker, GATHER * n * op.n_out):
+        run.program.csr_product(run.memory.gradient + (op.weight + at * op.n_out) * run.itemsize, run.memory.value_t,
+                                run.memory.row_t, run.memory.start_t + at, NULL, run.memory.slot[op.dy], NULL, n,
+                                op.n_out)
+
+
 # ---- segments -------------------------------------------------------------------------------------------------------
 
 
@@ -355,9 +412,13 @@ cdef void backward(run_t *run) noexcept nogil:
     segment(run, &run.program.backward)
 
 
-cdef void infer(run_t *run, const char *x, char *out, i64 rows) noexcept nogil:
-    """The forward segment with nothing dropped, of rows that are read where they are; out NULL: into the workspace."""
-    run.batch.rows, run.batch.training, run.memory.slot[0] = rows, False, <char *>x
+cdef void infer(run_t *run, const table_t *table, i64 at, char *out, i64 rows) noexcept nogil:
+    """The forward segment, nothing dropped, of the rows from `at` on, where they are; out NULL: to the workspace."""
+    run.batch.rows, run.batch.training = rows, False
+    if table.starts is NULL:
+        run.memory.slot[0] = <char *>table.x + at * table.n_inputs * run.itemsize
+    else:
+        run.input = sparse_t(table.x, table.columns, table.starts + at, NULL)
     if out is not NULL:
         run.memory.slot[run.program.output] = out
     segment(run, &run.program.forward)
@@ -380,6 +441,8 @@ cdef double update(run_t *run, double rate, double *memory, bint move) noexcept 
     if program.element_steps:
         run.settings.correction1 = 1 - fr_power(run.settings.beta1, <i64>memory[0])
         run.settings.correction2 = 1 - fr_power(run.settings.beta2, <i64>memory[0])
+        if program.epsilon_hat:
+            run.settings.epsilon /= sqrt(run.settings.correction2)
     run.work += work  # no look at signals in here: an update is made as a whole
     share(run, update_chunks, cut(run, work, program.chunks), work)
     for i in range(program.chunks):
@@ -421,19 +484,24 @@ cdef double update_chunk(run_t *run, int first, int last, i64 offset, int worker
         op = &run.program.update.ops[i]
         if op.code == PENALTY and op.within and run.move:
             if op.within == 1:
-                settings.l1 = run.scalars[op.strength]
+                settings.l1 = strength_of(run, op)
             else:
-                settings.l2 = run.scalars[op.strength]
+                settings.l2 = strength_of(run, op)
         elif op.code == PENALTY:
             total += (<fr_penalty *>op.kernel)(gradient if run.move and op.alpha else NULL, weight, n,
-                                               run.scalars[op.strength])
+                                               strength_of(run, op))
         elif run.move and op.code == UPDATE:
             settings.decay = settings.learning_rate * run.scalars[op.decay] if op.decay >= 0 else 0
-            settings.floor = run.scalars[op.strength] if op.strength >= 0 else 0
+            settings.floor = strength_of(run, op) if op.strength >= 0 else 0
             total += (<fr_update *>op.kernel)(weight, gradient, m, v, steps, n, &settings)
         elif run.move and op.code == PROX:
-            (<fr_prox *>op.kernel)(weight, steps, n, run.step_size, run.scalars[op.strength])
+            (<fr_prox *>op.kernel)(weight, steps, n, run.step_size, strength_of(run, op))
     return total
+
+
+cdef inline double strength_of(run_t *run, const op_t *op) noexcept nogil:
+    """The strength of a penalty in this step."""
+    return run.scalars[op.strength] * (run.batch.scale if run.program.penalty_per_batch else 1)
 
 
 cdef double mass_of(const char *weights, i64 n, i64 itemsize) noexcept nogil:

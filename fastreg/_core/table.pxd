@@ -19,6 +19,11 @@ cdef extern from "fastreg.h" nogil:
 
     ctypedef void fr_product(void *c, const void *a, const void *b, const void *bias, i64 m, i64 n, i64 k,
                              int accumulate, const fr_part *part, void *scratch) noexcept nogil
+    ctypedef void fr_sparse_product(void *c, const void *value, const int32_t *column, const i64 *start,
+                                    const i64 *rows, const void *b, const void *bias, i64 m, i64 n) noexcept nogil
+    ctypedef void fr_sparse_transpose(void *value_t, int32_t *row_t, i64 *start_t, const void *value,
+                                      const int32_t *column, const i64 *start, const i64 *rows, i64 m,
+                                      i64 n) noexcept nogil
     ctypedef void fr_reduction(void *out, const void *x, i64 rows, i64 cols) noexcept nogil
     ctypedef void fr_activation(void *y, const void *x, i64 rows, i64 cols, double alpha) noexcept nogil
     ctypedef void fr_gradient(void *dx, const void *dy, const void *y, i64 rows, i64 cols,

@@ -1,3 +1,5 @@
+from libc.stdint cimport int32_t
+
 from fastreg._core.table cimport i64
 
 
@@ -9,10 +11,14 @@ ctypedef struct memory_t:
     double *partial  # sums of chunks: of the update, and of the rows of a batch
     char *scratch    # of the first thread; each has so many bytes
     i64 scratch_bytes
+    char *value_t    # of a sparse batch, column by column: numbers, their rows, where each column begins
+    int32_t *row_t
+    i64 *start_t
 
 
 cdef class Workspace:
     cdef char *block
     cdef memory_t c
-    cdef i64 rows
+    cdef i64 rows, nonzeros
     cdef int threads
+    cdef bint sparse

@@ -1,6 +1,7 @@
 """The memory of a run: taken in one piece before the GIL is released, so that nothing can fail after that."""
 
 cimport cython
+from libc.stdint cimport int32_t
 from libc.stdlib cimport calloc, free
 
 from fastreg._core.table cimport i64
@@ -16,17 +17,18 @@ cdef inline i64 aligned(i64 size) noexcept nogil:
 cdef class Workspace:
     """One block of memory: the slots for `rows` rows, for training the batch and the gradient, and threads' scratch.
 
-    scratch: numbers for each thread. partials: float64 sums of chunks.
+    scratch: numbers for each thread. partials: float64 sums of chunks. nonzeros, columns: of a transposed sparse batch.
     """
 
     def __cinit__(self, tuple widths, i64 rows, i64 itemsize, i64 n_params, i64 n_outputs, i64 partials, i64 scratch,
-                  int threads):
+                  int threads, i64 nonzeros=0, i64 columns=0):
         cdef i64 n = len(widths)
         cdef list sizes = [aligned(rows * width * itemsize) for width in widths]
         self.c.scratch_bytes = aligned(scratch * itemsize)
         sizes += [aligned(n_params * itemsize), aligned(rows * n_outputs * max(itemsize, 4)), aligned(rows * itemsize),
-                  aligned(partials * sizeof(double)), self.c.scratch_bytes * threads]
-        self.rows, self.threads = rows, threads
+                  aligned(partials * sizeof(double)), self.c.scratch_bytes * threads,
+                  aligned(nonzeros * itemsize), aligned(nonzeros * 4), aligned((columns + 1) * 8 if columns else 0)]
+        self.rows, self.threads, self.nonzeros, self.sparse = rows, threads, nonzeros, columns > 0
         self.block = <char *>calloc(sum(sizes) + ALIGNMENT, 1)
         self.c.slot = <char **>calloc(n, sizeof(char *))
         if self.block is NULL or self.c.slot is NULL:
@@ -41,6 +43,8 @@ cdef class Workspace:
         self.c.gradient, self.c.targets = <char *><size_t>starts[n], <char *><size_t>starts[n + 1]
         self.c.weights, self.c.partial = <char *><size_t>starts[n + 2], <double *><size_t>starts[n + 3]
         self.c.scratch = <char *><size_t>starts[n + 4]
+        self.c.value_t, self.c.row_t = <char *><size_t>starts[n + 5], <int32_t *><size_t>starts[n + 6]
+        self.c.start_t = <i64 *><size_t>starts[n + 7]
 
     def __dealloc__(self):
         free(self.block)

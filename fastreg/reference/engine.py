@@ -15,6 +15,7 @@ from operator import add
 
 import numpy as np
 
+from fastreg.csr import CSR
 from fastreg.reference import kernels
 from fastreg.reference.passes import Noise, Pass
 from fastreg.reference.update import Update, bind_penalties
@@ -32,7 +33,8 @@ class Engine:
 
     Notes
     -----
-    `threads` is taken where the compiled engine takes it, and left to NumPy's BLAS.
+    `threads` is taken where the compiled engine takes it, and left to NumPy's BLAS. Tables of rows, `x`, are arrays
+    or `fastreg.csr.CSR`, whose batches are filled up with their zeros.
     """
 
     def __init__(self, plan, params):
@@ -56,20 +58,23 @@ class Engine:
 
     def penalty(self, gradient=None):
         """Return the sum of the penalties; add their gradients to the flat `gradient` where given."""
-        return added(bind_penalties(self.plan, self.params, gradient))
+        return added(bind_penalties(self.plan, self.params, gradient), 1.0)
 
     def gradient(self, gradient, x, targets, weights=None, *, seed=0, step=0, threads=1):
         """Return one batch's mean data loss in training mode; its gradient overwrites `gradient`."""
         gradient[:] = 0  # the gaps
         batch = Pass(self.plan, self.params, len(x), gradient, Noise(self.plan, len(x), seed, step))
-        np.copyto(batch.x, x)
+        np.copyto(batch.x, _dense(x))
         scale = _inverse(_sum(weights, len(x)))
         with _quiet():
             loss = batch.forward_and_loss(targets, weights, scale)
             batch.backward()
         return loss * scale
 
-    def run(self, x, targets, weights, order, bounds, rates, state, results, *, seed, step, threads=1):
+    def run(
+        self, x, targets, weights, order, bounds, rates, state, results, *, seed, step, threads=1,
+        stop_at_divergence=True,
+    ):  # fmt: skip
         """Train len(rates) steps; return "done", "cancelled" or "diverged".
 
         Parameters
@@ -87,6 +92,8 @@ class Engine:
             Receives sum w_i l_i, sum w_i and the penalty, all before the step's update.
         seed, step : int
             Keys of the random numbers; step s of the run counts as step + s.
+        stop_at_divergence : bool
+            Whether a loss that is not finite ends the run before that step's update.
         """
         self.steps_done = 0
         data, sizes = (x, targets, weights), np.diff(bounds).tolist()
@@ -97,8 +104,9 @@ class Engine:
                 if self._cancelled:
                     self._cancelled = False
                     return "cancelled"
-                results[s] = training.step(order[bounds[s] : bounds[s + 1]], rate, step + s)
-                if not isfinite(results[s, 0]):
+                rows = order[bounds[s] : bounds[s + 1]]
+                results[s] = training.step(rows, rate, step + s, stop_at_divergence)
+                if stop_at_divergence and not isfinite(results[s, 0]):
                     return "diverged"
                 self.steps_done += 1
                 let_through()
@@ -115,7 +123,7 @@ class Engine:
             chunk = x[start : start + ROWS]
             if bound is None or len(bound.x) != len(chunk):
                 bound = Pass(self.plan, self.params, len(chunk))
-            np.copyto(bound.x, chunk)
+            np.copyto(bound.x, _dense(chunk))
             with _quiet():
                 bound.forward()
             yield slice(start, start + len(chunk)), bound.outputs, bound.loss
@@ -128,19 +136,19 @@ class _Training:
         gradient = np.zeros_like(params)
         self._noise = Noise(plan, max(sizes, default=0), seed, step, len(sizes))
         self._batches = {rows: _Batch(Pass(plan, params, rows, gradient, self._noise), *data) for rows in set(sizes)}
-        self._penalties = bind_penalties(plan, params)
+        self._penalties, self._per_batch = bind_penalties(plan, params), plan.penalty_per_batch
         self._update = Update(plan, params, gradient, state)
 
-    def step(self, rows, rate, step):
+    def step(self, rows, rate, step, stop_at_divergence):
         """One step; return its figures. No update where the loss is not finite or all weights are 0."""
         self._noise.step = step
         batch = self._batches[len(rows)]
         weight = batch.load(rows)
-        loss = batch.forward_and_loss(_inverse(weight))
-        if not isfinite(loss):
+        loss, scale = batch.forward_and_loss(_inverse(weight)), _inverse(weight) if self._per_batch else 1.0
+        if stop_at_divergence and not isfinite(loss):
             return loss, weight, 0.0
         batch.backward()
-        return loss, weight, self._update(rate) if weight else added(self._penalties)
+        return loss, weight, self._update(rate, scale) if weight else added(self._penalties, scale)
 
 
 class _Batch:
@@ -156,7 +164,10 @@ class _Batch:
     def load(self, rows):
         """Gather the rows of these numbers; return the sum of their weights."""
         x, targets, weights = self._data
-        kernels.gather(self._bound.x, x, rows)
+        if isinstance(x, CSR):
+            np.copyto(self._bound.x, x[rows].toarray())
+        else:
+            kernels.gather(self._bound.x, x, rows)
         kernels.gather(self._targets, targets, rows)
         if weights is not None:
             kernels.gather(self._weights, weights, rows)
@@ -164,6 +175,10 @@ class _Batch:
 
     def forward_and_loss(self, scale):
         return self._bound.forward_and_loss(self._targets, self._weights, scale)
+
+
+def _dense(x):
+    return x.toarray() if isinstance(x, CSR) else x
 
 
 def _sum(weights, rows):
@@ -174,9 +189,9 @@ def _inverse(weight):
     return 1 / weight if weight else 0.0
 
 
-def added(penalties):
-    """Sum of penalties in their order (the built-in sum compensates from Python 3.12 on)."""
-    return reduce(add, (penalty() for penalty in penalties), 0.0)
+def added(penalties, scale):
+    """Sum of penalties times `scale` in their order (the built-in sum compensates from Python 3.12 on)."""
+    return reduce(add, (penalty(scale) for penalty in penalties), 0.0)
 
 
 def _quiet():

@@ -54,6 +54,29 @@ def dense_backward(dweight, dbias, dx, dout, x, weight):
         gemm_nt(dx, dout, weight)
 
 
+def csr_product(out, values, columns, starts, b, bias=None, rows=None):
+    """out (m, n) = a @ b + bias (n,), a being sparse: the rows of these numbers, or all."""
+    rows = range(len(starts) - 1) if rows is None else rows
+    for total, row in zip(out, rows, strict=True):
+        some = slice(starts[row], starts[row + 1])
+        total[...] = values[some] @ b[columns[some]]
+    if bias is not None:
+        out += bias
+
+
+def csr_transpose(values_t, rows_t, starts_t, values, columns, starts, rows=None):
+    """The sparse rows of these numbers, or all, column by column; starts_t has an entry more than there are columns."""
+    rows = np.arange(len(starts) - 1) if rows is None else rows
+    counts = starts[rows + 1] - starts[rows]
+    ends = np.cumsum(counts)
+    places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts[rows] - ends + counts, counts)
+    order = np.argsort(columns[places], kind="stable")
+    values_t[...] = values[places[order]]
+    rows_t[...] = np.repeat(np.arange(len(rows)), counts)[order]
+    starts_t[0] = 0
+    np.cumsum(np.bincount(columns[places], minlength=len(starts_t) - 1), out=starts_t[1:])
+
+
 def column_sum(out, x):
     """out (n,) = sum of the rows of x (m, n)."""
     if len(x) <= BLOCK:
@@ -199,6 +222,53 @@ def squared_error(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
     if dz is not None:
         dz *= _row_factors(2 * scale * output_weight, weights)
     return total
+
+
+def log_loss_labels(dz, z, labels, weights=None, scale=1.0):
+    """Softmax cross-entropy as scikit-learn reports it: probabilities clipped to [eps, 1 - eps] of the dtype."""
+    classes = _shifted_classes(z)
+    rows = np.arange(len(z))
+    losses = -classes[labels, rows]
+    losses += _to_softmax(classes)
+    if dz is not None:
+        classes[labels, rows] -= 1
+        np.multiply(classes.T, _row_factors(scale, weights), out=dz)
+    return _total(_clipped(losses), weights)
+
+
+def binary_log_loss(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+    """Sigmoid cross-entropy of logits z (m, L) and targets (m, L), probabilities clipped to [eps, 1 - eps]."""
+    curved = _exp_minus_abs(z)
+    np.log1p(curved, out=curved)
+    losses = _clipped(np.maximum(-z, 0) + curved) * targets
+    losses += _clipped(np.maximum(z, 0) + curved) * (1 - targets)
+    total = output_weight * _total(np.add.reduce(losses, axis=1), weights)
+    if dz is not None:
+        sigmoid(dz, z)
+        dz -= targets
+        dz *= _row_factors(scale * output_weight, weights)
+    return total
+
+
+def poisson(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+    """Half the Poisson deviance of rates exp(z): exp(z) - t + t (log(t) - z), z and targets (m, L)."""
+    rates = np.empty_like(z)
+    exp(rates, z)
+    logs = np.zeros_like(z)
+    with np.errstate(invalid="ignore"):  # of a negative target: NaN
+        np.log(targets, out=logs, where=targets != 0)
+    logs -= z
+    slopes = rates - targets
+    total = output_weight * _total(np.add.reduce(slopes + np.where(targets == 0, 0, targets * logs), axis=1), weights)
+    if dz is not None:
+        np.multiply(slopes, _row_factors(scale * output_weight, weights), out=dz)
+    return total
+
+
+def _clipped(losses):
+    """Return minus the logarithms of probabilities as if those were clipped to [eps, 1 - eps]."""
+    eps = np.finfo(losses.dtype).eps
+    return np.clip(losses, -np.log1p(-eps), -np.log(eps), out=losses)
 
 
 def _softmax_loss(dz, z, targets, mass, weights, scale):

@@ -2,6 +2,7 @@
 
 from functools import partial
 from itertools import groupby
+from math import sqrt
 
 import numpy as np
 
@@ -12,18 +13,25 @@ from fastreg.reference import kernels
 def bind_penalties(plan, params, gradient=None, within=None):
     """Return calls, each the value of one penalty; it adds its gradient to `gradient` where it has one.
 
+    A call takes what the strengths are multiplied by.
+
     `within` is a slice of the parameters, where only those are meant.
     """
     calls = []
     for record, span in _inside(plan, b"penalty", within or slice(0, len(params))):
         kernel, strength = getattr(kernels, record["kernel"].decode()), _scalar(plan, record, "strength")
         slope = gradient[span] if gradient is not None and record["alpha"] else None
-        calls.append(partial(kernel, params[span], strength, slope))
+        calls.append(partial(_penalty, kernel, params[span], strength, slope))
     return calls
 
 
+def _penalty(kernel, w, strength, slope, scale):
+    return kernel(w, strength * scale, slope)
+
+
 class Update:
-    """One call with the learning rate is one update of all parameters; it returns the penalty before it.
+    """One call with the learning rate and what the strengths of penalties are multiplied by is one update of all
+    parameters; it returns the penalty before it.
 
     Ranges that move alike move together, block by block through all their operations: few calls, and memory
     is read and written once.
@@ -41,7 +49,7 @@ class Update:
             penalties = bind_penalties(plan, params, gradient, block)
             self._blocks.append((penalties, _bind_moves(plan, move, block, params, gradient, state)))
 
-    def __call__(self, rate):
+    def __call__(self, rate, scale):
         t, c = self._memory.tolist()
         t, c = t + 1, self._momentum * c + rate
         self._memory[:] = t, c
@@ -49,9 +57,9 @@ class Update:
         total = 0.0
         for penalties, moves in self._blocks:
             for penalty in penalties:
-                total += penalty()
+                total += penalty(scale)
             for move in moves:
-                move(rate, t, step)
+                move(rate, t, step, scale)
         return total
 
 
@@ -86,19 +94,27 @@ def _bind_moves(plan, move, block, params, gradient, state):
 def _sgd(plan, move, arrays):
     decay = _scalar(plan, move, "decay")
     update = partial(kernels.sgd, *arrays, **plan.settings)
-    return lambda rate, t, step: update(learning_rate=rate, decay=rate * decay)
+    return lambda rate, t, step, scale: update(learning_rate=rate, decay=rate * decay)
 
 
 def _adam(plan, move, arrays, sizes):
     decay, floor = _scalar(plan, move, "decay"), _floor(plan, move)
-    update = partial(kernels.adam, *arrays, **plan.settings, floor=floor, step=sizes)
-    return lambda rate, t, step: update(learning_rate=rate, t=t, decay=rate * decay)
+    settings = dict(plan.settings)
+    epsilon, beta2 = settings.pop("epsilon"), settings["beta2"]
+    hat = settings.pop("epsilon_hat")
+    update = partial(kernels.adam, *arrays, **settings, step=sizes)
+
+    def one_step(rate, t, step, scale):
+        corrected = epsilon / sqrt(1 - beta2**t) if hat else epsilon
+        update(learning_rate=rate, t=t, decay=rate * decay, epsilon=corrected, floor=floor * scale)
+
+    return one_step
 
 
 def _prox(plan, record, w, sizes):
     """Step sizes are one number for SGD, and one per weight for Adam."""
     kernel, strength = getattr(kernels, record["kernel"].decode()), _scalar(plan, record, "strength")
-    return lambda rate, t, step: kernel(w, step if sizes is None else sizes, strength)
+    return lambda rate, t, step, scale: kernel(w, step if sizes is None else sizes, strength * scale)
 
 
 def _floor(plan, move):

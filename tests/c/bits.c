@@ -160,6 +160,52 @@ static void probe_product(fr_kernel f, int id)
     }
 }
 
+/* A table of m sparse rows of n columns: every third number, and none in the first row. */
+typedef struct {
+    void *value;
+    int32_t *column;
+    i64 *start;
+} sparse;
+
+static sparse sparse_rows(i64 m, i64 n)
+{
+    sparse s = {numbers(m * n, 0, 1), keep(malloc((size_t)(m * n + 1) * 4)), keep(malloc((size_t)(m + 1) * 8))};
+    i64 k = s.start[0] = 0;
+    for (i64 i = 0; i < m; i++) {
+        for (i64 j = 0; j < n && i; j++)
+            if ((i * n + j) % 3 == 0) s.column[k++] = (int32_t)j;
+        s.start[i + 1] = k;
+    }
+    return s;
+}
+
+static void probe_sparse_product(fr_kernel f, int id)
+{
+    static const i64 sizes[][2] = {{1, 1}, {7, 16}, {70, 33}, {300, 100}, {1000, 130}};
+    (void)id;
+    EACH(i, sizes) {
+        const i64 k = sizes[i][0], n = sizes[i][1];
+        const sparse s = sparse_rows(20, k);
+        void *c = constant(33 * n, NAN), *b = numbers(k * n, 0, 1), *bias = i % 2 ? numbers(n, 0, 1) : NULL;
+        ((fr_sparse_product *)f)(c, s.value, s.column, s.start, integers(33, 20, 1), b, bias, 33, n);
+        absorb(c, 33 * n);
+    }
+}
+
+static void probe_sparse_transpose(fr_kernel f, int id)
+{
+    const i64 m = 40, n = 70;
+    const sparse s = sparse_rows(m, n);
+    void *value = constant(m * n, 0);
+    int32_t *row = keep(calloc((size_t)(m * n), 4));
+    i64 *start = keep(malloc((size_t)(n + 1) * 8));
+    (void)id;
+    ((fr_sparse_transpose *)f)(value, row, start, s.value, s.column, s.start, NULL, m, n);
+    absorb(value, m * n);
+    for (i64 i = 0; i < m * n; i++) absorb_bits((u64)row[i], 4);
+    for (i64 j = 0; j <= n; j++) absorb_bits((u64)start[j], 8);
+}
+
 static void probe_reduction(fr_kernel f, int id)
 {
     static const i64 sizes[][2] = {{0, 3}, {1, 1}, {33, 70}, {600, 16}, {257, 129}, {300, 1100}};
@@ -195,19 +241,21 @@ static void probe_gradient(fr_kernel f, int id)
         }
 }
 
+static int takes_labels(int id) { return id == FR_cross_entropy_labels || id == FR_log_loss_labels; }
+
 static void probe_loss(fr_kernel f, int id)
 {
     static const i64 rows[] = {1, 2, 3, 17, 33, 300};
     EACH(i, rows)
         EACH(j, widths) {
             const i64 n = rows[i] * widths[j];
-            void *target = id == FR_cross_entropy_labels ? integers(rows[i], (u32)widths[j], 0) : numbers(n, 0.5, 0.5);
+            void *target = takes_labels(id) ? integers(rows[i], (u32)widths[j], 0) : numbers(n, 0.5, 0.5);
             void *dz = constant(n, NAN), *weight = i % 2 ? numbers(rows[i], 0.5, 0.5) : NULL;
             absorb_double(((fr_loss *)f)(dz, numbers(n, 0, 8), target, weight, rows[i], widths[j], 0.3, 0.7));
             absorb(dz, n);
             if (j % 4 == 3) release();
         }
-    if (id == FR_cross_entropy_labels) return;
+    if (takes_labels(id)) return;
     void *dz = constant(3 * 5000, NAN), *target = numbers(3 * 5000, 0.5, 0.5); /* rows longer than a chunk */
     absorb_double(((fr_loss *)f)(dz, numbers(3 * 5000, 0, 8), target, NULL, 3, 5000, 0.3, 0.7));
     absorb(dz, 3 * 5000);

@@ -1,0 +1,148 @@
+"""MLPClassifier."""
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+
+from fastreg.estimators.mlp import BaseMLP, partial_fit_of_stochastic_solvers
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Multilayer perceptron for classification, a drop-in for `sklearn.neural_network.MLPClassifier`.
+
+    It has that class's parameters, attributes and methods, draws the same random numbers, and follows its loss
+    curve to rounding; only `n_threads` and `dtype` are new.
+
+    Parameters
+    ----------
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
+shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
+beta_1, beta_2, epsilon, n_iter_no_change, max_fun
+        As in scikit-learn 1.9, whichever version is installed. `alpha` keeps its scale there: the penalty is divided by
+        the batch's number of rows, or by their sum of weights.
+    n_threads : int, default=None
+        How many threads may compute; None takes as many as pay. The numbers do not depend on it.
+    dtype : {"float32", "float64"}, default=None
+        What X is converted to. None keeps float32 and makes float64 of everything else, as scikit-learn does.
+
+    Attributes
+    ----------
+    coefs_, intercepts_ : lists of ndarray
+        Views of one buffer. Numbers written into them, and arrays put in their place, count from the next call on.
+    classes_, n_iter_, n_layers_, n_outputs_, out_activation_, loss_, t_, n_features_in_, feature_names_in_
+        As in scikit-learn.
+    loss_curve_, best_loss_, validation_scores_, best_validation_score_
+        Of the solvers "sgd" and "adam".
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        n_threads=None,
+        dtype=None,
+    ):
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
+
+    @partial_fit_of_stochastic_solvers
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
+        """Train one more epoch on the given data; the solvers "sgd" and "adam" have it.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+        classes : array of shape (n_classes,), default=None
+            All classes of all calls; needed in the first one.
+
+        Returns
+        -------
+        self : object
+        """
+        if _check_partial_fit_first_call(self, classes):
+            self._label_binarizer = LabelBinarizer()
+            self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X):
+        """Return the predicted classes, (n_samples,), or the labels, (n_samples, n_classes), of the rows of X."""
+        return self._predictions(self._outputs(X))
+
+    def predict_proba(self, X):
+        """Return the probabilities (n_samples, n_classes) of the classes for the rows of X, in the order of `classes_`.
+
+        For a multilabel y each column is independent of the others.
+        """
+        outputs = self._outputs(X)
+        return np.concatenate([1 - outputs, outputs], axis=1) if self.n_outputs_ == 1 else outputs
+
+    def predict_log_proba(self, X):
+        """Return the logarithms of `predict_proba`."""
+        probabilities = self.predict_proba(X)
+        return np.log(probabilities, out=probabilities)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _predictions(self, outputs):
+        return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)
+
+    def _score(self, net, X, y, sample_weight):
+        """Return the accuracy of early stopping."""
+        outputs = net.activate(net.raw_outputs(X, self.n_threads))
+        return accuracy_score(y, self._predictions(outputs), sample_weight=sample_weight)
+
+    def _choose_out_activation(self):
+        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+
+    def _validate_input(self, X, y, incremental, reset):
+        X, y = self._validate(X, y, reset)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            self._check_classes(unique_labels(y))
+        return X, self._label_binarizer.transform(y).astype(bool)
+
+    def _check_classes(self, classes):
+        """Demand the classes of the fit before."""
+        if self.warm_start:
+            if set(classes) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the previous call to fit."
+                    f" Previously got {self.classes_}, `y` has {classes}"
+                )
+        elif len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
+            )

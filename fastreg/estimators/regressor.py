@@ -1,0 +1,128 @@
+"""MLPRegressor."""
+
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import InvalidParameterError, StrOptions
+
+from fastreg.estimators.mlp import BaseMLP, partial_fit_of_stochastic_solvers
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """Multilayer perceptron for regression, a drop-in for `sklearn.neural_network.MLPRegressor`.
+
+    It has that class's parameters, attributes and methods, draws the same random numbers, and follows its loss
+    curve to rounding; only `n_threads` and `dtype` are new.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}, default="squared_error"
+        Half the squared error, or half the Poisson deviance of rates exp(output), for y >= 0. The first positional
+        parameter, as in scikit-learn since 1.7: write `MLPRegressor(hidden_layer_sizes=(50,))`.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
+shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
+beta_1, beta_2, epsilon, n_iter_no_change, max_fun
+        As in scikit-learn 1.9, whichever version is installed. `alpha` keeps its scale there: the penalty is divided by
+        the batch's number of rows, or by their sum of weights.
+    n_threads : int, default=None
+        How many threads may compute; None takes as many as pay. The numbers do not depend on it.
+    dtype : {"float32", "float64"}, default=None
+        What X is converted to. None keeps float32 and makes float64 of everything else, as scikit-learn does.
+
+    Attributes
+    ----------
+    coefs_, intercepts_ : lists of ndarray
+        Views of one buffer. Numbers written into them, and arrays put in their place, count from the next call on.
+    n_iter_, n_layers_, n_outputs_, out_activation_, loss_, t_, n_features_in_, feature_names_in_
+        As in scikit-learn.
+    loss_curve_, best_loss_, validation_scores_, best_validation_score_
+        Of the solvers "sgd" and "adam".
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson"})],
+    }
+
+    def __init__(
+        self,
+        loss="squared_error",
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        n_threads=None,
+        dtype=None,
+    ):
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
+
+    @partial_fit_of_stochastic_solvers
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train one more epoch on the given data; the solvers "sgd" and "adam" have it.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self : object
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X):
+        """Return the predicted values, (n_samples,) or (n_samples, n_outputs), of the rows of X."""
+        return self._predictions(self._outputs(X))
+
+    def _predictions(self, outputs):
+        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def _score(self, net, X, y, sample_weight):
+        """Return the R2 of early stopping, NaN for predictions that are not finite."""
+        predictions = self._predictions(net.activate(net.raw_outputs(X, self.n_threads)))
+        if not np.isfinite(predictions).all():
+            return np.nan
+        return r2_score(y, predictions, sample_weight=sample_weight)
+
+    def _choose_out_activation(self):
+        return "exp" if self.loss == "poisson" else "identity"
+
+    def _validate_input(self, X, y, incremental, reset):
+        X, y = self._validate(X, y, reset, y_numeric=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    def _validate_params(self):
+        try:
+            super()._validate_params()
+        except InvalidParameterError as error:
+            if isinstance(self.loss, str):
+                raise
+            hint = f"`loss` comes first: write MLPRegressor(hidden_layer_sizes={self.loss!r})"
+            raise InvalidParameterError(f"{error} {hint}") from None

@@ -1,0 +1,759 @@
+"""MLPClassifier and MLPRegressor against scikit-learn's own, and where they are meant to differ.
+
+The whole product of settings is `make sklearn-oracle`; here a sample in which every two settings meet. Defects of the
+original are tested under the number that they have in scikit-learn's list of issues, where they have one.
+"""
+
+import _thread
+import copy
+import inspect
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastreg as fr
+from fastreg.errors import ModelStateError
+
+sklearn = pytest.importorskip("sklearn", reason="the estimators are those of the extra fastreg[sklearn]")
+scipy_sparse = pytest.importorskip("scipy.sparse")
+
+from sklearn import neural_network as original  # noqa: E402
+from sklearn.base import clone  # noqa: E402
+from sklearn.exceptions import ConvergenceWarning, NotFittedError  # noqa: E402
+from sklearn.model_selection import GridSearchCV, cross_validate  # noqa: E402
+
+VERSION = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
+CURRENT = VERSION >= (1, 9)  # of which the estimators are the twins
+PAIRS = {"classifier": "MLPClassifier", "regressor": "MLPRegressor"}
+OWN = {"n_threads", "dtype"}
+
+both = pytest.mark.parametrize("kind", PAIRS)
+of_version_1_9 = pytest.mark.skipif(not CURRENT, reason="the twin of scikit-learn 1.9, an older one is installed")
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def pair(kind, **parameters):
+    """Both estimators with the same parameters."""
+    return [getattr(home, PAIRS[kind])(**parameters) for home in (fr, original)]
+
+
+def data(kind, rows=120, seed=0):
+    rng = np.random.RandomState(seed)
+    X = rng.normal(size=(rows, 6))
+    signal = X @ rng.normal(size=(6, 3))
+    return X, signal.argmax(axis=1) if kind == "classifier" else signal[:, 0]
+
+
+def assert_twins(mine, theirs, rtol=1e-9):
+    """The same curve and the same weights."""
+    np.testing.assert_allclose(mine.loss_curve_, theirs.loss_curve_, rtol=rtol)
+    assert_same_weights(mine, theirs, rtol)
+    for name in ("n_iter_", "t_", "best_loss_", "best_validation_score_", "_no_improvement_count"):
+        value, expected = getattr(mine, name), getattr(theirs, name)
+        assert value == (expected if expected is None else pytest.approx(expected, rel=rtol)), name
+
+
+def assert_same_weights(mine, theirs, rtol=1e-9):
+    for a, b in zip(mine.coefs_ + mine.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
+        assert np.abs(a - b).max() <= rtol * np.abs(b).max()
+        assert a.dtype == b.dtype
+
+
+# ---- the numbers
+
+
+oracle = pytest.importorskip("sklearn_oracle", reason="tools/ is not beside the tests")
+AVAILABLE = [c for c in oracle.every_combination() if CURRENT or (c[2] != "poisson" and not c[4])]
+
+
+@pytest.mark.parametrize("combination", oracle.some_combinations(AVAILABLE), ids=lambda c: "-".join(map(str, c)))
+def test_numbers_are_scikit_learns(combination):
+    curve, weights = oracle.deviation(combination)
+    limit = 1e-6 if combination[0] == "lbfgs" else oracle.LIMIT  # its line search amplifies roundings
+    assert max(curve, weights) <= limit
+
+
+def test_the_sample_has_every_pair_of_settings():
+    chosen = oracle.some_combinations(oracle.every_combination())
+    for i, j in ((0, 1), (0, 2), (2, 3), (3, 4), (4, 5)):
+        want = {(c[i], c[j]) for c in oracle.every_combination()}
+        assert {(c[i], c[j]) for c in chosen} == want
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@both
+def test_partial_fit_after_fit_and_warm_starts(kind, solver):
+    """Every call draws from the seed anew, a warm start has a new optimizer, partial_fit goes on with the last one."""
+    X, y = data(kind)
+    twins = pair(kind, solver=solver, max_iter=4, random_state=3, warm_start=True, batch_size=50)
+    for estimator in twins:
+        estimator.fit(X, y)
+        estimator.fit(X, y)
+        estimator.partial_fit(X[:70], np.resize(y, 70))
+        estimator.set_params(learning_rate_init=0.01)
+        estimator.fit(X, y)
+        estimator.partial_fit(X, y)
+    assert_twins(*twins)
+    assert len(twins[0].loss_curve_) == 4 + 4 + 1 + 4 + 1
+
+
+def test_partial_fit_with_classes_of_later_calls():
+    twins = pair("classifier", random_state=0)
+    for estimator in twins:
+        estimator.partial_fit([[1.0], [2.0], [3.0]], ["a", "b", "c"], classes=["a", "b", "c", "d"])
+        estimator.partial_fit([[4.0]], ["d"])
+    assert_twins(*twins)
+    np.testing.assert_allclose(twins[0].predict_proba([[4.0]]), twins[1].predict_proba([[4.0]]), rtol=1e-9)
+
+
+@both
+def test_random_states_are_used_up_alike(kind):
+    """One RandomState through two fits with a split, and what it draws next."""
+    X, y = data(kind)
+    states = [np.random.RandomState(5) for _ in range(2)]
+    for state, estimator in zip(states, pair(kind, max_iter=3, early_stopping=True), strict=True):
+        estimator.set_params(random_state=state).fit(X, y)
+        estimator.fit(X, y)
+    assert states[0].randint(10**9) == states[1].randint(10**9)
+
+
+@both
+def test_global_random_state_is_used_by_default(kind):
+    X, y = data(kind)
+    twins = pair(kind, max_iter=2)
+    for estimator in twins:
+        np.random.seed(11)
+        estimator.fit(X, y)
+    assert_twins(*twins)
+
+
+@pytest.mark.parametrize("settings", [{"shuffle": False, "batch_size": 32}, {"batch_size": 1}, {"momentum": 1.0}])
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@both
+def test_batches(kind, solver, settings):
+    X, y = data(kind, rows=70)
+    twins = [e.fit(X, y) for e in pair(kind, solver=solver, max_iter=5, random_state=0, **settings)]
+    assert_twins(*twins)
+
+
+@both
+def test_float32_is_kept_and_close(kind):
+    X, y = data(kind)
+    mine, theirs = (e.fit(X.astype(np.float32), y) for e in pair(kind, max_iter=10, random_state=0))
+    assert_same_weights(mine, theirs, 1e-4)
+    assert mine.predict(X.astype(np.float32)).dtype == theirs.predict(X.astype(np.float32)).dtype
+
+
+@of_version_1_9
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_log_loss_is_clipped_as_the_originals(dtype):
+    """Data far from 0: probabilities of exactly 0 and 1, and a loss curve that agrees."""
+    X, y = data("classifier")
+    for labels in (y, y > 0):
+        settings = {"max_iter": 3, "random_state": 0, "activation": "identity", "learning_rate_init": 1e-6}
+        mine, theirs = (e.fit((X * 1e3).astype(dtype), labels) for e in pair("classifier", **settings))
+        np.testing.assert_allclose(mine.loss_curve_, theirs.loss_curve_, rtol=1e-5 if dtype == "float32" else 1e-9)
+        assert mine.loss_curve_[0] < 40
+
+
+@both
+def test_predictions_are_the_originals(kind):
+    X, y = data(kind)
+    for settings in ({}, {"solver": "lbfgs", "max_iter": 5}, {"activation": "logistic"}):
+        mine, theirs = (e.fit(X, y) for e in pair(kind, random_state=0, **{"max_iter": 5} | settings))
+        methods = ("predict", "predict_proba", "predict_log_proba") if kind == "classifier" else ("predict",)
+        for name in methods:
+            np.testing.assert_allclose(getattr(mine, name)(X), getattr(theirs, name)(X), rtol=1e-7)
+        assert mine.score(X, y) == pytest.approx(theirs.score(X, y), rel=1e-9)
+
+
+@pytest.mark.parametrize("y", [["b", "a"] * 20, [1.0, 3.0] * 20, [True, False] * 20, [[1, 0], [1, 1]] * 20, [5] * 40])
+def test_classes_of_any_type(y):
+    X = np.random.RandomState(0).normal(size=(40, 3))
+    mine, theirs = (e.fit(X, y) for e in pair("classifier", max_iter=5, random_state=0))
+    assert mine.classes_.dtype == theirs.classes_.dtype
+    for name in ("predict", "predict_proba"):
+        a, b = getattr(mine, name)(X), getattr(theirs, name)(X)
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a.shape, b.shape)
+    np.testing.assert_array_equal(mine.predict(X), theirs.predict(X))
+
+
+@both
+def test_the_number_of_threads_changes_no_bit(kind):
+    X, y = data(kind, rows=2000)
+    fits = [getattr(fr, PAIRS[kind])(max_iter=3, random_state=0, n_threads=n).fit(X, y) for n in (1, 2, None)]
+    assert len({b"".join(c.tobytes() for c in fit.coefs_ + fit.intercepts_) for fit in fits}) == 1
+
+
+# ---- the interface
+
+
+@of_version_1_9
+@both
+def test_signatures_are_those_of_1_9(kind):
+    mine, theirs = (inspect.signature(type(e).__init__).parameters for e in pair(kind))
+    assert [p for name, p in mine.items() if name not in OWN] == list(theirs.values())
+    assert set(mine) - set(theirs) == OWN
+    assert all(mine[name].kind is inspect.Parameter.KEYWORD_ONLY and mine[name].default is None for name in OWN)
+    for method in ("fit", "partial_fit", "predict", "score", "get_params", "set_params"):
+        a, b = (inspect.signature(getattr(e, method)) for e in pair(kind))
+        assert a == b
+
+
+@of_version_1_9
+@both
+def test_tags_and_metadata_requests_are_the_originals(kind):
+    mine, theirs = pair(kind)
+    assert mine.__sklearn_tags__() == theirs.__sklearn_tags__()
+    assert repr(mine.get_metadata_routing()) == repr(theirs.get_metadata_routing())
+
+
+@of_version_1_9
+@pytest.mark.parametrize("settings", [{}, {"early_stopping": True}, {"solver": "lbfgs"}])
+@both
+def test_fitted_attributes_are_the_originals(kind, settings):
+    pd = pytest.importorskip("pandas")
+    X, y = data(kind)
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    mine, theirs = (e.fit(frame, y) for e in pair(kind, max_iter=3, random_state=0, **settings))
+
+    def public(estimator):
+        return {name for name in vars(estimator) if name.endswith("_") and not name.startswith("_")}
+
+    assert public(mine) == public(theirs)
+    for name in ("n_iter_", "n_layers_", "n_outputs_", "out_activation_", "t_", "n_features_in_"):
+        assert getattr(mine, name) == getattr(theirs, name)
+        assert type(getattr(mine, name)) is type(getattr(theirs, name)), name
+    assert mine.feature_names_in_.tolist() == theirs.feature_names_in_.tolist()
+
+
+@pytest.mark.parametrize("settings", [{}, {"early_stopping": True}, {"solver": "sgd", "learning_rate": "adaptive"}])
+@both
+def test_what_is_printed_and_warned(kind, settings, capsys):
+    X, y = data(kind)
+    said = []
+    for estimator in pair(kind, max_iter=12, random_state=0, verbose=True, n_iter_no_change=1, tol=0.1, **settings):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimator.fit(X, y)
+        said.append((capsys.readouterr().out, [(w.category, str(w.message)) for w in caught]))
+    assert said[0] == said[1]
+    assert said[0][0].startswith("Iteration 1, loss = ")
+
+
+def test_the_convergence_warning_is_the_originals():
+    X, y = data("classifier")
+    for settings in ({"max_iter": 2}, {"max_iter": 2, "solver": "lbfgs"}, {"max_iter": 1, "batch_size": 999}):
+        said = []
+        for estimator in pair("classifier", random_state=0, **settings):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                estimator.fit(X, y)
+            said.append([(w.category, str(w.message)) for w in caught])
+        assert said[0] == said[1]
+        assert said[0][-1][0] is ConvergenceWarning
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden_layer_sizes": (10, 0)}, r"hidden_layer_sizes must be > 0, got \[10, 0\]."),
+        ({"hidden_layer_sizes": (10, 8.5)}, r"hidden_layer_sizes\[1\] must be an int >= 1, got 8.5"),
+        ({"hidden_layer_sizes": "64"}, "hidden_layer_sizes"),
+        ({"alpha": -1.0}, "The 'alpha' parameter of MLPClassifier must be"),
+        ({"activation": "reul"}, "The 'activation' parameter"),
+        ({"n_threads": 0}, "The 'n_threads' parameter"),
+        ({"dtype": "float16"}, "The 'dtype' parameter"),
+        ({"batch_size": 0}, "The 'batch_size' parameter"),
+        ({"random_state": -1}, "The 'random_state' parameter"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(settings, message):
+    X, y = data("classifier")
+    with pytest.raises(ValueError, match=message):
+        fr.MLPClassifier(**settings).fit(X, y)
+
+
+@both
+def test_predict_before_fit(kind):
+    with pytest.raises(NotFittedError):
+        getattr(fr, PAIRS[kind])().predict([[1.0]])
+
+
+def test_a_value_beyond_float32_is_refused():
+    with pytest.raises(ValueError, match="infinity or a value too large for dtype\\('float32'\\)"):
+        fr.MLPRegressor(dtype="float32").fit([[1e39], [1.0]], [0.0, 1.0])
+
+
+@both
+def test_dtype_decides_for_any_input(kind):
+    X, y = data(kind)
+    for dtype in ("float32", "float64"):
+        for given in ("float32", "float64", "int64"):
+            fit = getattr(fr, PAIRS[kind])(max_iter=2, dtype=dtype).fit(X.astype(given), y)
+            assert {a.dtype for a in fit.coefs_ + fit.intercepts_} == {np.dtype(dtype)}
+
+
+# ---- sparse tables
+
+
+def sparse_table(rows=120, columns=40, seed=0):
+    X = scipy_sparse.random(rows, columns, density=0.1, format="csr", random_state=seed)
+    return X, np.asarray(X.sum(axis=1)).ravel()
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("how", ["csr", "csc", "csr_array", "unsorted", "duplicates", "float32"])
+def test_sparse_tables_train_to_the_bits_of_dense_ones(how, index):
+    X, y = sparse_table()
+    dense = X.toarray()
+    if how == "unsorted":
+        X.indices, X.data = X.indices[::-1].copy(), X.data[::-1].copy()
+        X.indptr = (X.nnz - X.indptr[::-1]).copy()
+        X, dense = scipy_sparse.csr_matrix((X.data, X.indices, X.indptr), X.shape), dense[::-1]
+        assert not X.has_sorted_indices
+    elif how == "duplicates":
+        halves = np.repeat(X.data / 2, 2)
+        X = scipy_sparse.csr_matrix((halves, np.repeat(X.indices, 2), 2 * X.indptr), X.shape)
+    elif how == "float32":
+        X, dense = X.astype(np.float32), dense.astype(np.float32)
+    else:
+        X = {"csr": X, "csc": X.tocsc(), "csr_array": scipy_sparse.csr_array(X)}[how]
+    X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
+    before = X.data.copy(), X.indices.copy(), X.indptr.copy()
+    settings = {"max_iter": 5, "random_state": 0, "early_stopping": True}
+    mine, theirs = (fr.MLPRegressor(**settings).fit(table, y) for table in (X, dense))
+    np.testing.assert_array_equal(mine.coefs_[0], theirs.coefs_[0])
+    np.testing.assert_array_equal(mine.predict(X), theirs.predict(dense))
+    assert all((a == b).all() for a, b in zip(before, (X.data, X.indices, X.indptr), strict=True))
+
+
+def test_sparse_tables_that_point_outside_are_refused():
+    X, y = sparse_table()
+    X.indices[5] = 99
+    with pytest.raises(ValueError, match=r"99|column|index"):
+        fr.MLPRegressor().fit(X, y)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the process's peak memory as Linux says it")
+def test_memory_grows_with_the_non_zeros():
+    """A table of 4,000 x 50,000 with 20 numbers a row: 1.6 GB dense, 80 MB a batch; here 1 MB."""
+    script = """
+import resource, warnings
+import numpy as np, fastreg
+from scipy import sparse
+warnings.simplefilter("ignore")
+rng = np.random.RandomState(0)
+rows = np.repeat(np.arange(4000), 20)
+X = sparse.csr_matrix((rng.normal(size=80000), (rows, rng.randint(0, 50000, 80000))), (4000, 50000))
+y = rng.randint(0, 3, 4000)
+fastreg.MLPClassifier((2,), max_iter=1).fit(X[:100], y[:100])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+net = fastreg.MLPClassifier((2,), max_iter=2).fit(X, y)
+net.predict(X)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    result = run_python("-c", script)
+    assert int(result.stdout) < 20_000, result.stdout + result.stderr  # KiB
+
+
+# ---- weights that users see and change
+
+
+def fitted(kind="classifier", **settings):
+    X, y = data(kind)
+    return getattr(fr, PAIRS[kind])(**{"max_iter": 3, "random_state": 0} | settings).fit(X, y)
+
+
+def test_weights_are_views_of_one_buffer():
+    net = fitted(early_stopping=True)
+    bases = {id(array.base if array.base is not None else array) for array in net.coefs_ + net.intercepts_}
+    root = net.coefs_[0]
+    while root.base is not None and isinstance(root.base, np.ndarray):
+        root = root.base
+    assert all(np.may_share_memory(root, array) for array in net.coefs_ + net.intercepts_)
+    assert len(bases) == 1
+
+
+@pytest.mark.parametrize("how", ["in place", "entry", "list", "other shapes"])
+def test_assigned_weights_count_from_the_next_call(how):
+    X, _ = data("classifier")
+    mine = fitted()
+    theirs = original.MLPClassifier(max_iter=3, random_state=0).fit(*data("classifier"))
+    rng = np.random.RandomState(1)
+    units = (6, 9, 3) if how == "other shapes" else (6, 100, 3)
+    coefs = [rng.normal(size=shape) for shape in pairwise(units)]
+    intercepts = [rng.normal(size=n) for n in units[1:]]
+    if how == "in place":
+        for array, values in zip(mine.coefs_ + mine.intercepts_, coefs + intercepts, strict=True):
+            array[...] = values
+    elif how == "entry":
+        for i in range(2):
+            mine.coefs_[i], mine.intercepts_[i] = coefs[i].tolist(), intercepts[i]
+    else:
+        mine.coefs_, mine.intercepts_ = coefs, intercepts
+    theirs.coefs_, theirs.intercepts_ = coefs, intercepts
+    np.testing.assert_allclose(mine.predict_proba(X), theirs.predict_proba(X), rtol=1e-12)
+    assert np.may_share_memory(mine.coefs_[0], mine._network.buffer)
+    assert mine.coefs_[0] is not coefs[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda net: net.coefs_.__setitem__(0, np.ones((3, 8))),
+            r"coefs_\[0\] has shape \(3, 8\), expected \(6, units",
+        ),
+        (lambda net: net.coefs_.__setitem__(1, np.ones((3, 8))), r"coefs_\[1\] has shape \(3, 8\), expected \(100, un"),
+        (lambda net: net.intercepts_.__setitem__(1, np.ones(4)), r"intercepts_\[1\] has shape \(4,\), expected \(3,\)"),
+        (lambda net: net.coefs_.pop(), r"coefs_ has 1 arrays and intercepts_ 2"),
+        (lambda net: net.coefs_[1].__setitem__((slice(40), 0), np.nan), r"coefs_\[1\] has 40 value\(s\)"),
+        (lambda net: net.intercepts_.__setitem__(0, np.full(100, np.inf)), r"intercepts_\[0\] has 100 value"),
+        (lambda net: net.intercepts_.__setitem__(0, ["a"] * 100), r"intercepts_\[0\] must hold real numbers"),
+    ],
+)
+def test_weights_that_make_no_network_are_refused(change, message):
+    X, y = data("classifier")
+    for use in (lambda net: net.predict(X), lambda net: net.partial_fit(X, y)):
+        net = fitted()
+        change(net)
+        with pytest.raises(ModelStateError, match=message):
+            use(net)
+
+
+# ---- copies, pickles, files
+
+
+@both
+def test_pickles_hold_each_weight_once_and_train_on(kind):
+    X, y = data(kind)
+    net = fitted(kind, hidden_layer_sizes=(300,), solver="sgd")
+    text = pickle.dumps(net)
+    n_weights = sum(a.nbytes for a in net.coefs_ + net.intercepts_)
+    assert len(text) < 2 * n_weights + 20_000  # the weights, and the velocity that partial_fit goes on with
+    for other in (pickle.loads(text), copy.deepcopy(net)):
+        np.testing.assert_array_equal(other.predict(X), net.predict(X))
+        assert np.may_share_memory(other.coefs_[0], other._network.buffer)
+        other.partial_fit(X, y)
+        twin = pickle.loads(text).partial_fit(X, y)
+        np.testing.assert_array_equal(other.coefs_[0], twin.coefs_[0])
+        assert (other.coefs_[0] != net.coefs_[0]).any()
+
+
+def test_a_pickle_of_lbfgs_is_as_large_as_the_weights():
+    net = fitted(hidden_layer_sizes=(300,), solver="lbfgs")
+    assert len(pickle.dumps(net)) < sum(a.nbytes for a in net.coefs_ + net.intercepts_) + 10_000
+
+
+def test_memory_maps_are_read_in_place_and_copied_when_trained(tmp_path):
+    joblib = pytest.importorskip("joblib")
+    X, y = data("classifier")
+    net = fitted(hidden_layer_sizes=(300,))
+    joblib.dump(net, tmp_path / "net.joblib")
+    before = (tmp_path / "net.joblib").read_bytes()
+    mapped = joblib.load(tmp_path / "net.joblib", mmap_mode="r")
+    assert not mapped.coefs_[0].flags.writeable
+    np.testing.assert_array_equal(mapped.predict_proba(X), net.predict_proba(X))
+    assert not mapped.coefs_[0].flags.writeable
+    mapped.partial_fit(X, y)
+    assert mapped.coefs_[0].flags.writeable
+    assert (tmp_path / "net.joblib").read_bytes() == before
+
+
+def test_an_unfitted_pickle_and_a_clone():
+    assert pickle.loads(pickle.dumps(fr.MLPClassifier(alpha=0.5))).alpha == 0.5
+    net = clone(fitted(alpha=0.5))
+    assert net.alpha == 0.5
+    assert not hasattr(net, "coefs_")
+
+
+# ---- to scikit-learn and back
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"solver": "adam"},
+        {"solver": "sgd", "learning_rate": "invscaling"},
+        {"solver": "sgd", "nesterovs_momentum": False, "learning_rate": "adaptive"},
+        {"solver": "sgd", "momentum": 0.0},
+        {"solver": "lbfgs", "warm_start": True},
+        {"solver": "adam", "activation": "tanh", "warm_start": True},
+    ],
+)
+@both
+def test_to_scikit_learn_and_back(kind, settings):
+    """Four ways to the same weights: here, there, and half of the training on each side."""
+    X, y = data(kind)
+    mine, theirs = (e.fit(X, y) for e in pair(kind, max_iter=5, random_state=0, hidden_layer_sizes=(9, 4), **settings))
+    came, went = type(mine).from_sklearn(theirs), mine.to_sklearn()
+    assert type(went) is type(theirs)
+    tolerance = 1e-5 if settings["solver"] == "lbfgs" else 1e-9
+    four = mine, theirs, came, went
+    for other in four:
+        np.testing.assert_allclose(other.predict(X), theirs.predict(X), rtol=tolerance)
+    for other in four:
+        train_on = other.fit if other.warm_start else other.partial_fit
+        train_on(X, y)
+    for other in (mine, came, went):
+        assert_same_weights(other, theirs, tolerance)
+        np.testing.assert_allclose(other.loss_, theirs.loss_, rtol=tolerance)
+        assert other.n_iter_ == theirs.n_iter_
+    assert set(vars(went)) == set(vars(theirs))
+    assert not np.may_share_memory(went.coefs_[0], mine.coefs_[0])
+    assert not np.may_share_memory(came.coefs_[0], theirs.coefs_[0])
+
+
+def test_multilabel_and_unfitted_go_to_scikit_learn():
+    X, y = data("classifier")
+    labels = np.stack([y > 0, y > 1], axis=1).astype(int)
+    net = fr.MLPClassifier(max_iter=3, dtype="float32").fit(X.astype(np.float32), labels)
+    there = net.to_sklearn()
+    np.testing.assert_array_equal(net.predict(X.astype(np.float32)), there.predict(X.astype(np.float32)))
+    assert there.coefs_[0].dtype == np.float32
+    assert fr.MLPClassifier(alpha=0.3).to_sklearn().alpha == 0.3
+    assert fr.MLPClassifier.from_sklearn(original.MLPClassifier(alpha=0.3)).alpha == 0.3
+
+
+def test_another_kind_of_estimator_is_refused():
+    with pytest.raises(ValueError, match="must be a sklearn.*MLPClassifier, got MLPRegressor"):
+        fr.MLPClassifier.from_sklearn(original.MLPRegressor())
+
+
+# ---- in scikit-learn's company
+
+
+@both
+def test_in_scikit_learns_company(kind):
+    """Pipelines, searches and ensembles, with two processes where they can."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import StackingClassifier, StackingRegressor
+    from sklearn.inspection import permutation_importance
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    X, y = data(kind)
+    net = getattr(fr, PAIRS[kind])(hidden_layer_sizes=(8,), max_iter=100, random_state=0)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), net), {f"{PAIRS[kind].lower()}__alpha": [1e-4, 1.0]}, n_jobs=2, cv=2
+    ).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    scores = cross_validate(net, X, y, n_jobs=2, cv=2, return_estimator=True)
+    assert np.isfinite(scores["test_score"]).all()
+    assert len(scores["estimator"][0].predict(X)) == len(X)
+    assert permutation_importance(search.best_estimator_, X, y, n_repeats=2, n_jobs=2).importances.shape == (6, 2)
+    if kind == "classifier":
+        assert CalibratedClassifierCV(net, cv=2, n_jobs=2).fit(X, y).predict_proba(X).shape == (120, 3)
+        stacked = StackingClassifier([("net", net)], LogisticRegression(), cv=2, n_jobs=2)
+    else:
+        stacked = StackingRegressor([("net", net)], Ridge(), cv=2, n_jobs=2)
+    assert stacked.fit(X, y).score(X, y) > 0.3
+
+
+def test_concurrent_fits_of_one_object_are_refused_and_predictions_are_not():
+    X, y = data("classifier", rows=4000)
+    net = fr.MLPClassifier(max_iter=10**6, tol=0, n_iter_no_change=10**9)
+    caught = []
+
+    def interrupt_soon():
+        deadline = time.monotonic() + 20
+        while len(getattr(net, "loss_curve_", ())) < 3 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        try:
+            net.fit(X, y)
+        except RuntimeError as error:
+            caught.append(str(error))
+        _thread.interrupt_main()
+
+    watcher = threading.Thread(target=interrupt_soon)
+    watcher.start()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, y)
+    watcher.join()
+    assert "already running" in caught[0]
+
+
+# ---- the original's defects
+
+
+def interrupted(net, X, y, epochs):
+    """Fit, with Ctrl-C once so many epochs are recorded."""
+
+    def interrupt_soon():
+        deadline = time.monotonic() + 20
+        while len(getattr(net, "loss_curve_", ())) < epochs and time.monotonic() < deadline:
+            time.sleep(0.001)
+        _thread.interrupt_main()
+
+    watcher = threading.Thread(target=interrupt_soon)
+    watcher.start()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, y)
+    watcher.join()
+    return net
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+@both
+def test_issue_7596_ctrl_c_ends_the_caller_too(kind, early_stopping):
+    """The original warns and returns as if it had been trained. Here the best weights are kept, and it is raised."""
+    X, y = data(kind)
+    endless = {"max_iter": 10**6, "tol": 0, "n_iter_no_change": 10**9, "random_state": 0}
+    net = interrupted(getattr(fr, PAIRS[kind])(early_stopping=early_stopping, **endless), X, y, epochs=40)
+    assert net.n_iter_ >= 40
+    assert np.isfinite(net.predict(X).astype(float)).all()
+    if early_stopping:
+        n_scored = len(net.validation_scores_)  # Ctrl-C may come before the last one is put down
+        for max_iter in (n_scored, n_scored + 1):
+            shorter = getattr(fr, PAIRS[kind])(early_stopping=True, **endless | {"max_iter": max_iter}).fit(X, y)
+            if shorter.best_validation_score_ == net.best_validation_score_:
+                break
+        assert shorter.best_validation_score_ == net.best_validation_score_
+        np.testing.assert_array_equal(net.coefs_[0], shorter.coefs_[0])
+    net.set_params(max_iter=2).fit(X, y)
+    assert net.n_iter_ == 2
+
+
+def test_issue_7596_ctrl_c_ends_a_grid_search():
+    X, y = data("classifier")
+    endless = fr.MLPClassifier(max_iter=10**6, tol=0, n_iter_no_change=10**9)
+    search = GridSearchCV(endless, {"alpha": [0.1, 0.2, 0.3]}, cv=2)
+    threading.Timer(0.5, _thread.interrupt_main).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, y)
+    assert time.monotonic() - began < 10
+    assert not hasattr(search, "cv_results_")
+
+
+@pytest.mark.parametrize("weights", [[-1.0, 2.0], [0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0]])
+@both
+def test_issue_15531_sample_weights_are_checked(kind, weights):
+    X, y = data(kind)
+    message = {-1.0: r"sample_weight\[0\]=-1.0; weights must be >= 0", 0.0: "Sample weights must contain"}
+    sample_weight = np.resize(weights, len(y))
+    with pytest.raises(ValueError, match=message.get(weights[0], "sample_weight contains")):
+        getattr(fr, PAIRS[kind])().fit(X, y, sample_weight)
+
+
+def test_masked_entries_are_refused():
+    """The original trains on the numbers below the mask."""
+    X, y = data("regressor")
+    masked = np.ma.masked_array(X, mask=False)
+    masked[2, 3] = masked[5, 1] = np.ma.masked
+    with pytest.raises(ValueError, match=r"X has 2 masked entries, the first at \[2, 3\]"):
+        fr.MLPRegressor().fit(masked, y)
+    with pytest.raises(ValueError, match=r"y has 1 masked entries, the first at \[7\]"):
+        fr.MLPRegressor().fit(X, np.ma.masked_equal(y, y[7]))
+    with pytest.raises(ValueError, match="sample_weight has 120 masked"):
+        fr.MLPRegressor().fit(X, y, np.ma.masked_array(np.ones(120), mask=True))
+    net = fr.MLPRegressor(max_iter=1).fit(np.ma.masked_array(X, mask=False), y)  # nothing is masked there
+    with pytest.raises(ValueError, match="X has 2 masked entries"):
+        net.predict(masked)
+
+
+def test_issue_13164_multiclass_is_split_as_the_original_splits_it():
+    """Not stratified: another split would be other numbers, so it is left to a parameter of its own."""
+    X, y = data("classifier")
+    twins = [e.fit(X, y) for e in pair("classifier", early_stopping=True, max_iter=5, random_state=0)]
+    assert twins[0].validation_scores_ == twins[1].validation_scores_
+
+
+@pytest.mark.parametrize("issue", [6780, 10477])
+def test_issues_6780_and_10477_alpha_means_what_it_means_there(issue):
+    """Its strength depends on the batch size. It is kept: the numbers are those of the original."""
+    X, y = data("regressor")
+    norms = []
+    for batch_size in (10, 120):
+        twins = [e.fit(X, y) for e in pair("regressor", alpha=issue / 1e3, batch_size=batch_size, random_state=0)]
+        assert_twins(*twins)
+        norms.append(np.linalg.norm(twins[0].coefs_[0]))
+    assert norms[0] < 0.9 * norms[1]
+
+
+def test_a_warm_start_with_early_stopping_keeps_the_best_weights():
+    """In the original the best weights of the fit before are the live ones, so a worse second fit overwrites them."""
+    X, y = data("regressor")
+    settings = {"early_stopping": True, "warm_start": True, "random_state": 0, "max_iter": 300, "tol": 0}
+    mine, theirs = (e.fit(X, y) for e in pair("regressor", **settings))
+    best = [coef.copy() for coef in mine.coefs_]
+    for net in (mine, theirs):
+        net.set_params(learning_rate_init=0.3, max_iter=5).fit(X, y)
+    assert mine.best_validation_score_ == pytest.approx(theirs.best_validation_score_, rel=1e-9)
+    assert max(mine.validation_scores_[-5:]) < mine.best_validation_score_  # nothing better was found
+    assert all((a == b).all() for a, b in zip(mine.coefs_, best, strict=True))
+    assert (theirs.coefs_[0] != best[0]).any()
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_lbfgs_has_no_partial_fit(kind):
+    """The original's regressor claims to have one."""
+    net = getattr(fr, PAIRS[kind])(solver="lbfgs")
+    assert not hasattr(net, "partial_fit")
+    with pytest.raises(AttributeError, match="has no attribute 'partial_fit'"):
+        net.partial_fit  # noqa: B018
+
+
+def test_issue_30712_the_first_positional_parameter_of_the_regressor_is_loss():
+    X, y = data("regressor")
+    with pytest.raises(
+        ValueError, match=r"'loss' parameter of MLPRegressor.*write MLPRegressor\(hidden_layer_sizes=\(50"
+    ):
+        fr.MLPRegressor((50,)).fit(X, y)
+    with pytest.raises(ValueError, match="'loss' parameter of MLPRegressor") as refused:
+        fr.MLPRegressor("absolute").fit(X, y)
+    assert "hidden_layer_sizes" not in str(refused.value)
+
+
+def test_outputs_that_are_not_finite_are_no_prediction():
+    net = fitted(activation="identity")
+    X, _ = data("classifier")
+    X[3, 0] = 1e308
+    net.coefs_[0][...] *= 1e10
+    with pytest.raises(ValueError, match="outputs of row 3 of X are not finite"):
+        net.predict(X)
+
+
+# ---- what comes with scikit-learn
+
+
+def run_python(*arguments, **variables):
+    home = str(Path(fr.__file__).parent.parent)
+    tools = str(Path(oracle.__file__).parent)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([home, tools]), **variables}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=env, cwd=tools, capture_output=True, text=True, timeout=600, check=False)
+
+
+@of_version_1_9
+def test_the_originals_own_suite_passes_unchanged():
+    suite = "sklearn.neural_network.tests.test_mlp"
+    options = ["-q", "-c", os.devnull, "-p", "no:cacheprovider", "-p", "drop_in"]
+    result = run_python("-m", "pytest", *options, "--pyargs", suite)
+    assert "59 passed" in result.stdout, result.stdout[-3000:] + result.stderr
+
+
+def test_checks_of_estimators():
+    result = run_python("sklearn_checks.py", "--default", SCIPY_ARRAY_API="1")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+
+
+def test_without_scikit_learn_the_message_is_the_line_that_installs_it(tmp_path):
+    (tmp_path / "sklearn.py").write_text("raise ModuleNotFoundError(name='sklearn')\n")
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import fastreg; fastreg.MLPClassifier"
+    result = run_python("-c", script)
+    assert (
+        "ImportError: MLPClassifier and MLPRegressor need scikit-learn: pip install 'fastreg[sklearn]'" in result.stderr
+    )
