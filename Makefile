@@ -99,7 +99,7 @@ docs: .venv/.installed
 		pydoc.writedocs(fastreg.__path__[0], 'fastreg.')"
 
 # A copy of the tree is built with the sanitizers, so that the editable build stays as it is. Left out are tests
-# of other processes' time and system calls, which the sanitizers only slow down: a quarter of an hour without them.
+# of other processes' time and system calls, which the sanitizers only slow down. Two busy cores take half an hour for the others.
 SANITIZE = -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-wrapv
 asan: .venv/.installed
 	rm -rf build/asan && mkdir -p build/asan/tree
