@@ -417,7 +417,9 @@ MISMATCHES = {
     "batch_size: 13 -> 61": {"batch_size": "auto"},
     "shuffle: True -> False": {"shuffle": False},
     "optimizer.learning_rate: 0.001 -> 0.1": {"optimizer": fr.Adam(0.1)},
-    "optimizer: Adam(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08, epsilon_hat=False) -> SGD(": {"optimizer": fr.SGD(0.1)},
+    "optimizer: Adam(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08, epsilon_hat=False) -> SGD(": {
+        "optimizer": fr.SGD(0.1)
+    },
     "metrics: ['accuracy'] -> []": {"metrics": []},
     "metrics[0]: 'accuracy' -> share": {"metrics": [share]},
     "callbacks[0].patience: 3 -> 4": {"callbacks": [fr.EarlyStopping(patience=4)]},
