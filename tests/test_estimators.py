@@ -284,6 +284,13 @@ def test_bad_settings_are_refused_by_name(settings, message):
         fr.MLPClassifier(**settings).fit(X, y)
 
 
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="the system does not say how much memory there is")
+def test_a_network_larger_than_the_machine_is_refused_before_memory_is_taken():
+    X, y = data("regressor")
+    with pytest.raises(MemoryError, match=r"hidden_layer_sizes: 8000000000001 weights need 59604.6 GiB"):
+        fr.MLPRegressor(hidden_layer_sizes=(10**12,)).fit(X, y)
+
+
 @both
 def test_predict_before_fit(kind):
     with pytest.raises(NotFittedError):
