@@ -757,6 +757,13 @@ def test_checks_of_estimators():
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
 
 
+def test_everything_else_can_be_imported_without_scikit_learn():
+    assert {"MLPClassifier", "MLPRegressor"} <= set(dir(fr))
+    script = "import sys; sys.modules['sklearn'] = None; from fastreg import *; print(Network)"
+    result = run_python("-W", "error", "-c", script)
+    assert "Network" in result.stdout, result.stderr
+
+
 def test_without_scikit_learn_the_message_is_the_line_that_installs_it(tmp_path):
     (tmp_path / "sklearn.py").write_text("raise ModuleNotFoundError(name='sklearn')\n")
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import fastreg; fastreg.MLPClassifier"
