@@ -33,7 +33,8 @@ if TYPE_CHECKING:
         ModelStateError,
         NotBuiltError,
     )
-    from fastreg.estimators import MLPClassifier, MLPRegressor
+    from fastreg.estimators import MLPClassifier as MLPClassifier  # not in __all__: they need scikit-learn
+    from fastreg.estimators import MLPRegressor as MLPRegressor
     from fastreg.files import load, save
     from fastreg.history import History
     from fastreg.layers import Activation, Dense, Dropout
@@ -77,8 +78,6 @@ __all__ = [
     "EarlyStopping",
     "ElasticNet",
     "History",
-    "MLPClassifier",
-    "MLPRegressor",
     "ModelFileError",
     "ModelStateError",
     "Network",
@@ -109,4 +108,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_HOME})

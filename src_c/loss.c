@@ -93,25 +93,57 @@ INLINE void store_classes(real *x, vec v[MANY], i64 n, i64 classes)
     }
 }
 
+/* The same for labels, in fewer operations: wanted holds the logits of each row's label, and receives the slopes there. */
+INLINE vec rows_of_labels(vec z[MANY], vec *wanted, const i64 classes, const int wide)
+{
+    vec max = z[0], sum[LANES];
+    for (int i = 0; i < (wide ? LANES : 1); i++) sum[i] = vset(0);
+    for (i64 c = 1; c < classes; c++) max = vselect(vgt(z[c], max), z[c], max);
+    for (i64 c = 0; c < classes; c++) {
+        const i64 k = wide ? c % LANES : 0;
+        z[c] = vexp(z[c] - max);
+        sum[k] = sum[k] + z[c];
+    }
+    const vec total = class_total(sum, wide), of_label = *wanted - max;
+    for (i64 c = 0; c < classes; c++) z[c] = z[c] / total;
+    *wanted = vexp(of_label) / total - vset(1);
+    return vlog(total) - of_label;
+}
+
 /* Row losses of n <= VL rows of at most MANY classes, and their gradient times factor. */
-static void some_rows(real *loss, real *dz, const real *z, const int32_t *label, const real *target, const real *weight,
-                      i64 n, i64 classes, real scale)
+static void some_rows(real *loss, real *dz, const real *z, const real *target, const real *weight, i64 n, i64 classes,
+                      real scale)
 {
     vec logit[MANY], wanted[MANY];
+    logit[0] = vset(0); /* of no classes */
     load_classes(logit, z, n, classes);
-    if (target) load_classes(wanted, target, n, classes);
-    if (label) {
-        real number[VL] = {0};
-        for (i64 i = 0; i < n; i++) number[i] = (real)label[i];
-        const vec labels = vload(number);
-        for (i64 c = 0; c < classes; c++) wanted[c] = vkeep(veq(labels, vset((real)c)), vset(1));
-    }
+    wanted[0] = vset(0);
+    load_classes(wanted, target, n, classes);
     if (classes <= LANES) vstore_n(loss, rows_of_classes(logit, wanted, classes, 0), (int)n);
     else vstore_n(loss, rows_of_classes(logit, wanted, classes, 1), (int)n);
     if (!dz) return;
     const vec factor = weight ? vset(scale) * vload_n(weight, (int)n) : vset(scale);
     for (i64 c = 0; c < classes; c++) logit[c] = factor * logit[c];
     store_classes(dz, logit, n, classes);
+}
+
+static void some_labels(real *loss, real *dz, const real *z, const int32_t *label, const real *weight, i64 n,
+                        i64 classes, real scale)
+{
+    vec logit[MANY];
+    real at_label[VL] = {0};
+    for (i64 i = 0; i < n; i++) at_label[i] = z[i * classes + label[i]];
+    vec wanted = vload(at_label);
+    logit[0] = vset(0); /* of no classes */
+    load_classes(logit, z, n, classes);
+    if (classes <= LANES) vstore_n(loss, rows_of_labels(logit, &wanted, classes, 0), (int)n);
+    else vstore_n(loss, rows_of_labels(logit, &wanted, classes, 1), (int)n);
+    if (!dz) return;
+    const vec factor = weight ? vset(scale) * vload_n(weight, (int)n) : vset(scale);
+    for (i64 c = 0; c < classes; c++) logit[c] = factor * logit[c];
+    store_classes(dz, logit, n, classes);
+    vstore(at_label, factor * wanted);
+    for (i64 i = 0; i < n; i++) dz[i * classes + label[i]] = at_label[i];
 }
 
 /* Sum of exp(z - max) of one row: in class order up to 16 classes, above that lane i of 16 takes classes i, i + 16, ...
@@ -198,7 +230,8 @@ INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const 
             const real *t = target ? target + at : NULL, *w = weight ? weight + r : NULL;
             const real factor = w ? scale * *w : scale;
             if (count == 1) loss[i] = one_row(d, z + at, l, t, classes, factor);
-            else some_rows(loss + i, d, z + at, l, t, w, count, classes, scale);
+            else if (label) some_labels(loss + i, d, z + at, l, w, count, classes, scale);
+            else some_rows(loss + i, d, z + at, t, w, count, classes, scale);
         }
         for (i64 i = 0; i < n && clip; i += VL) put(loss + i, clipped(take(loss + i, vrest(i, n))), vrest(i, n));
         total += rows_total(loss, weight ? weight + r0 : NULL, n);

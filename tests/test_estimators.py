@@ -284,6 +284,13 @@ def test_bad_settings_are_refused_by_name(settings, message):
         fr.MLPClassifier(**settings).fit(X, y)
 
 
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="the system does not say how much memory there is")
+def test_a_network_larger_than_the_machine_is_refused_before_memory_is_taken():
+    X, y = data("regressor")
+    with pytest.raises(MemoryError, match=r"hidden_layer_sizes: 8000000000001 weights need 59604.6 GiB"):
+        fr.MLPRegressor(hidden_layer_sizes=(10**12,)).fit(X, y)
+
+
 @both
 def test_predict_before_fit(kind):
     with pytest.raises(NotFittedError):
@@ -748,6 +755,13 @@ def test_the_originals_own_suite_passes_unchanged():
 def test_checks_of_estimators():
     result = run_python("sklearn_checks.py", "--default", SCIPY_ARRAY_API="1")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+
+
+def test_everything_else_can_be_imported_without_scikit_learn():
+    assert {"MLPClassifier", "MLPRegressor"} <= set(dir(fr))
+    script = "import sys; sys.modules['sklearn'] = None; from fastreg import *; print(Network)"
+    result = run_python("-W", "error", "-c", script)
+    assert "Network" in result.stdout, result.stderr
 
 
 def test_without_scikit_learn_the_message_is_the_line_that_installs_it(tmp_path):

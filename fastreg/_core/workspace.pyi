@@ -3,5 +3,15 @@ from typing import Self, final
 @final
 class Workspace:
     def __new__(
-        cls, widths: tuple[int, ...], rows: int, itemsize: int, n_params: int, n_outputs: int, scratch: int
+        cls,
+        widths: tuple[int, ...],
+        rows: int,
+        itemsize: int,
+        n_params: int,
+        n_outputs: int,
+        partials: int,
+        scratch: int,
+        threads: int,
+        nonzeros: int = 0,
+        columns: int = 0,
     ) -> Self: ...

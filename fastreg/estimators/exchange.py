@@ -63,16 +63,15 @@ def _copy_records(source, target):
 
 def _optimizer_from(optimizer, net: Net):
     """Return the `Optimizer` that goes on as scikit-learn's."""
-    rate, updates = float(optimizer.learning_rate_init), 0
-    states: tuple
+    rate = float(optimizer.learning_rate_init)
     if isinstance(optimizer, AdamOptimizer):
         numbers = {"beta1": optimizer.beta_1, "beta2": optimizer.beta_2, "epsilon": optimizer.epsilon}
         mine = Optimizer("adam", {**numbers, "epsilon_hat": True}, rate, learning_rate=rate)
-        states, updates = (optimizer.ms, optimizer.vs), optimizer.t
+        updates, states = optimizer.t, [optimizer.ms, optimizer.vs]
     else:
         numbers = {"momentum": float(optimizer.momentum), "nesterov": bool(optimizer.nesterov)}
         mine = Optimizer("sgd", numbers, rate, optimizer.lr_schedule, optimizer.power_t, float(optimizer.learning_rate))
-        states = (optimizer.velocities,)
+        updates, states = 0, [optimizer.velocities]
     state = mine.state_for(net.plan(mine))
     state.scalars[0] = updates
     for buffer, arrays in zip(state.buffers, states, strict=True):

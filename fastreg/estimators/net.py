@@ -1,5 +1,7 @@
 """The numbers of a fitted estimator in one buffer, and the engines that compute with them."""
 
+import os
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -38,7 +40,10 @@ class Net:
         self.units, self.activation, self.out_activation = tuple(map(int, units)), activation, out_activation
         self.dtype, self.loss = np.dtype(dtype), OUTPUTS[out_activation]
         layout = self.plan().layout
-        self.buffer = aligned_zeros(layout.size, self.dtype) if buffer is None else buffer
+        if buffer is None:
+            _check_memory(layout.n_parameters, self.dtype)
+            buffer = aligned_zeros(layout.size, self.dtype)
+        self.buffer = buffer
         self.coefs, self.intercepts = self.views(self.buffer)
         self._inference = Inference(lambda labels: Engine(self.plan(), self.buffer), self.loss, units[-1], self.dtype)
 
@@ -106,6 +111,18 @@ class Net:
                 bad = int((~np.isfinite(array)).sum())
                 if bad:
                     raise ModelStateError(f"{name}[{number}] has {bad} value(s) that are NaN or infinite: fit again")
+
+
+def _check_memory(n_parameters, dtype):
+    """Demand that the parameters fit into this machine, before any are drawn: the system might grant what it lacks."""
+    with suppress(AttributeError, ValueError, OSError):  # not every system tells
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        needed = n_parameters * dtype.itemsize
+        if needed > memory > 0:
+            raise MemoryError(
+                f"hidden_layer_sizes: {n_parameters} weights need {needed / 2**30:.1f} GiB, this machine has"
+                f" {memory / 2**30:.1f}"
+            )
 
 
 def net_of(coefs, intercepts, n_inputs, activation, out_activation):
