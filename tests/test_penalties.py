@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from fastreg.layers import Dense
+from fastreg.network import Network
+from fastreg.optimizers import SGD
 from fastreg.penalties import L1, L2, ElasticNet, Penalty, Sum, Term, match_penalties
 from fastreg.plan import lower
 
@@ -72,6 +74,46 @@ def test_sums_flatten_and_merge_equal_kinds():
     assert ElasticNet(1, 2) == L1(1) + L2(2)
     assert hash(L1(1) + L2(2)) == hash(ElasticNet(1, 2))
     assert repr(L2(1) + L1(2)) == "L2(strength=1.0) + L1(strength=2.0, method='proximal')"
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        L1(0.01, "subgradient") + L1(0.02, "clip"),
+        L1(0.01) + L1(0.02, "subgradient"),
+        L1(0.01) + L2(0.02),
+        L2(0.02) + L1(0.01, "subgradient"),
+    ],
+    ids=repr,
+)
+def test_every_term_of_a_sum_acts_in_both_engines(penalty):
+    """One that the optimizer's pass computes on its way must not stand in for another of its kind."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 5)), rng.normal(size=40)
+    compiled, reference = (
+        Network([Dense(3, "tanh", weight_penalty=penalty), Dense(1)], loss="squared_error", dtype="float64", seed=0,
+                engine=engine)
+        for engine in ("compiled", "reference")
+    )  # fmt: skip
+    histories = [
+        net.fit(X, y, epochs=3, batch_size=8, optimizer=SGD(0.05, momentum=0.9)) for net in (compiled, reference)
+    ]
+    for name, weights in compiled.parameters.items():
+        np.testing.assert_allclose(weights, reference.parameters[name], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(*(history["penalty"] for history in histories), rtol=1e-12)
+
+
+def test_the_order_of_a_sum_changes_no_bit():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 20)), rng.normal(size=200)
+    one, two = L1(0.0123, "subgradient"), L2(0.0456)
+    nets = [
+        Network([Dense(50, "tanh", weight_penalty=penalty), Dense(1)], loss="squared_error", seed=0)
+        for penalty in (one + two, two + one)
+    ]
+    for net in nets:
+        net.fit(X, y, epochs=20, batch_size=8, optimizer=SGD(0.005, momentum=0.9))
+    assert all(np.array_equal(nets[0].parameters[name], nets[1].parameters[name]) for name in nets[0].parameters)
 
 
 @pytest.mark.parametrize("kind", [L1, L2])
