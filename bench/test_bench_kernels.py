@@ -111,6 +111,7 @@ BY_NAME = {
     "dropout_mask": lambda: ((empty(ROWS, UNITS), 0.2), {"seed": 1}),
     "sgd": sgd,
     "adam": adam,
+    "running_average": lambda: ((empty(UNITS, UNITS), normal(UNITS, UNITS)), {"learning_rate": 0.1}),
     "gather": lambda: ((empty(ROWS, INPUTS), normal(ROWS, INPUTS), ORDER), {}),
     "gather_labels": lambda: ((np.zeros(ROWS, np.int32), LABELS, ORDER), {}),
     "random_words": lambda: ((np.zeros(ROWS * UNITS, np.uint32),), {"seed": 1}),

@@ -4,8 +4,9 @@
  * Adam    Kingma & Ba 2015, epsilon outside the bias correction (PyTorch's place), the denominator at least `floor`
  *         before epsilon: what makes a proximal L1 behind it converge to the right point (see docs of L1)
  * both    w <- (w + move) - decay w (decoupled decay, of the old w)
+ * running_average   w <- w + lr (g - w), g being no gradient but what is averaged; no state, no decay
  *
- * g is the gradient in memory and, where they have a strength, the slopes of L1 and then L2: the two common penalties
+ * For the first two g is the gradient in memory and, where they have a strength, the slopes of L1 and then L2: the two common penalties
  * need no pass of their own. Their values are summed as in penalty.c, and the bits are those of separate passes.
  * State smaller than 1e-30 becomes 0: the velocity of a zeroed weight would otherwise stick in the subnormals.
  */
@@ -119,4 +120,18 @@ static double k_adam(void *w, const void *g, void *m, void *v, void *step, i64 n
     p.rate = vset((real)(s->learning_rate / s->correction1)), p.lr = vset((real)s->learning_rate);
     p.floor = vset((real)s->floor), p.decay = vset((real)s->decay);
     return move_all(&p, n, s, adam_move);
+}
+
+static double k_running_average(void *w_, const void *g_, void *m, void *v, void *step, i64 n, const fr_step *s)
+{
+    real *w = w_;
+    const real *g = g_;
+    const vec rate = vset((real)s->learning_rate);
+    (void)m, (void)v, (void)step;
+    for (i64 i = 0; i < n; i += VL) {
+        const int rest = vrest(i, n);
+        const vec old = take(w + i, rest);
+        put(w + i, vfma(rate, take(g + i, rest) - old, old), rest);
+    }
+    return 0;
 }

@@ -261,6 +261,10 @@ def update_arguments(name, draw, size):
     if name == "sgd":
         yield from sgd_arguments(draw, size)
         return
+    if name == "running_average":
+        for shape, rate in product(((size,), (size, 3)), (0.0, 0.1, 1.0)):
+            yield {"w": InOut(draw(*shape)), "values": draw(*shape), "learning_rate": rate}
+        return
     options = [{"t": 1}, {"t": 7, "decay": 0.01}, {"t": 1000, "floor": 0.5, "step": Out((size,))}]
     options += [{"t": 2, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3, "step": Out((size,))}]
     options += [{"t": 3, "l1": 0.3}, {"t": 3, "l2": 0.2}, {"t": 3, "l1": 0.3, "l2": 0.2}]

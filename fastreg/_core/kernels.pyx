@@ -743,6 +743,19 @@ def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon
     return _update("adam", {"w": w, "gradient": gradient, "m": m, "v": v}, {"step": step}, &s)
 
 
+def running_average(w, values, *, learning_rate):
+    """One step of an exponential moving average, in place: ``w += learning_rate * (values - w)``.
+
+    Parameters
+    ----------
+    w, values : arrays of one shape
+    learning_rate : float
+        The share of the new values.
+    """
+    cdef fr_step s = fr_step(learning_rate, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0)
+    _update("running_average", {"w": w, "values": values}, {"m": None, "v": None, "step": None}, &s)
+
+
 # ---- random numbers -------------------------------------------------------------------------------------------------
 
 

@@ -415,6 +415,12 @@ def adam(w, gradient, m, v, *, learning_rate, t, beta1=0.9, beta2=0.999, epsilon
     return penalty
 
 
+def running_average(w, values, *, learning_rate):
+    """w += learning_rate * (values - w)."""
+    for w_, values_ in _blocks(w, values):
+        w_ += learning_rate * (values_ - w_)
+
+
 def _flush(state):
     large = np.abs(state) >= _TINY
     if np.count_nonzero(large) < large.size:
