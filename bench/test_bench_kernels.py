@@ -48,8 +48,8 @@ def threshold():
     return (normal(UNITS, UNITS), 0.01, 0.1), {}
 
 
-def loss(targets):
-    return lambda: ((empty(ROWS, CLASSES), normal(ROWS, CLASSES), targets), {"scale": 1 / ROWS})
+def loss(*targets):
+    return lambda: ((empty(ROWS, CLASSES), normal(ROWS, CLASSES), *targets), {"scale": 1 / ROWS})
 
 
 def sgd():
@@ -107,6 +107,9 @@ BY_NAME = {
     "log_loss_labels": loss(LABELS),
     "binary_log_loss": loss(BITS),
     "poisson": loss(probabilities(ROWS, CLASSES)),
+    "absolute_error": loss(probabilities(ROWS, CLASSES)),
+    "huber": loss(probabilities(ROWS, CLASSES)),
+    "quantile": loss(probabilities(ROWS, CLASSES), probabilities(1, CLASSES)[0]),
     "dropout": lambda: ((empty(ROWS, UNITS), normal(ROWS, UNITS), 0.2), {"seed": 1}),
     "dropout_mask": lambda: ((empty(ROWS, UNITS), 0.2), {"seed": 1}),
     "sgd": sgd,

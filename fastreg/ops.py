@@ -6,7 +6,8 @@ Fields of a record
     n_in, n_out        columns that the operation reads and writes
     start, stop        the range of the flat buffer that an update operation works on
     layer              the number of the dropout layer: part of the key of its random numbers
-    rate, strength, decay   index into the plan's table of scalars
+    rate, strength, decay   index into the plan's table of scalars; of a loss, strength is where its own numbers begin:
+                       how it smooths targets, the levels of quantiles
     accumulate         1: a gradient is added to what its slot holds
     alpha              the leak of a leaky ReLU; the scale of a ReLU's gradient; the output weight of a loss;
                        of a penalty, 1 if its gradient is added and 0 if only its value counts

@@ -165,7 +165,7 @@ class Body:
             slots=self.slots,
             output=self.output,
             forward=self.forward,
-            loss=records([_loss(self, labels)]),
+            loss=records([_loss(self, labels, optimizer is not None, scalars)]),
             backward=self.backward,
             update=records(update),
             scalars=np.array(scalars, dtype=np.float64),
@@ -208,10 +208,11 @@ def _without_link(layers, loss):
     return layers
 
 
-def _loss(body, labels):
+def _loss(body, labels, training, scalars):
     n_out, first_gradient = body.slots[body.output], len(body.slots) - 2
+    strengths = [put(number, scalars) for number in body.loss.numbers(n_out, training)]
     return op("loss", kernel=body.loss.kernel(labels), y=body.output, dy=first_gradient, n_out=n_out,
-              alpha=body.loss.output_weight(n_out))  # fmt: skip
+              alpha=body.loss.output_weight(n_out), strength=strengths[0] if strengths else NONE)  # fmt: skip
 
 
 def _backward(forward, dy, dx):

@@ -77,9 +77,10 @@ typedef void fr_activation(void *y, const void *x, i64 rows, i64 cols, double al
 /* dx = dy * f'(x), from the output y. alpha: leak, or the scale of a dropout behind a ReLU. dx may be dy. */
 typedef void fr_gradient(void *dx, const void *dy, const void *y, i64 rows, i64 cols, double alpha);
 /* returns sum_i w_i l_i of z (rows, cols); dz = scale w_i dl_i/dz unless dz is NULL; weight may be NULL (ones).
- * target: int32 labels (rows,) or reals (rows, cols). alpha weighs each output. dz may be z. */
+ * target: int32 labels (rows,) or reals (rows, cols). alpha weighs each output. numbers: the loss's own, such as how
+ * targets are smoothed; NULL where it has none. dz may be z. */
 typedef double fr_loss(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
-                       double scale, double alpha);
+                       double scale, double alpha, const double *numbers);
 /* returns the penalty of w (n,); adds its gradient to g unless g is NULL. */
 typedef double fr_penalty(void *g, const void *w, i64 n, double strength);
 /* w <- prox(w) with threshold step * strength; a step per element, or `same` for all where step is NULL. */

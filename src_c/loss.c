@@ -3,9 +3,15 @@
  *   cross_entropy          l = sum_c t_c (logsumexp(z) - z_c)          dl/dz = softmax(z) sum(t) - t
  *   binary_cross_entropy   l = max(z, 0) - z t + log(1 + exp(-|z|))    dl/dz = sigmoid(z) - t
  *   squared_error          l = (z - t)^2                               dl/dz = 2 (z - t)
+ *   absolute_error         l = |z - t|                                 dl/dz = sign(z - t)
+ *   huber                  l = (z - t)^2 / 2 up to |z - t| = delta     dl/dz = z - t, at most delta
+ *   quantile               l = max(q (t - z), (q - 1) (t - z))         dl/dz = -q below t, 1 - q above it
  *   poisson                l = exp(z) - t + t (log(t) - z)             dl/dz = exp(z) - t
  *   log_loss_labels        cross_entropy and binary_cross_entropy as scikit-learn computes them: probabilities are
  *   binary_log_loss        clipped to [eps, 1 - eps], eps that of the dtype, in the value but not in the gradient
+ *
+ * Smoothed targets are t - taken t + spread (numbers: taken, spread) in the cross-entropies, a label being a row of zeros
+ * with a one; t + smoothing (1/2 - t) in the binary one. Without numbers, or where they are 0, the bits are the plain ones.
  *
  * Row losses are weighted, summed over 16 lanes within chunks of 256 rows, and chunks are added in float64. Sums over
  * classes run in class order up to 16 classes (one lane per row), above that over 16 strided partial sums and a tree.
@@ -72,6 +78,18 @@ INLINE vec rows_of_classes(vec z[MANY], const vec t[MANY], const i64 classes, co
     return class_total(loss, wide);
 }
 
+/* What a class is wanted with, keep t + spread: smoothed targets. */
+typedef struct {
+    real keep, spread;
+    int on;
+} smoothing;
+
+INLINE smoothing smoothing_by(const double *numbers)
+{
+    const double taken = numbers ? numbers[0] : 0, spread = numbers ? numbers[1] : 0;
+    return (smoothing){(real)(1 - taken), (real)spread, taken != 0 || spread != 0};
+}
+
 /* v[c] = numbers of class c of n <= VL rows, x (n, classes) */
 INLINE void load_classes(vec v[MANY], const real *x, i64 n, i64 classes)
 {
@@ -93,6 +111,19 @@ INLINE void store_classes(real *x, vec v[MANY], i64 n, i64 classes)
     }
 }
 
+/* The targets of n <= VL rows of at most MANY classes, from a matrix or from labels. */
+INLINE void load_targets(vec t[MANY], const int32_t *label, const real *target, i64 n, i64 classes, smoothing s)
+{
+    const real of_label = s.keep + s.spread;
+    if (label) {
+        for (i64 c = 0; c < classes; c++) t[c] = vset(s.spread);
+        for (i64 i = 0; i < n; i++) memcpy((char *)&t[label[i]] + i * (i64)sizeof(real), &of_label, sizeof(real));
+        return;
+    }
+    load_classes(t, target, n, classes);
+    for (i64 c = 0; c < classes && s.on; c++) t[c] = vfma(t[c], vset(s.keep), vset(s.spread));
+}
+
 /* The same for labels, in fewer operations: wanted holds the logits of each row's label, and receives the slopes there. */
 INLINE vec rows_of_labels(vec z[MANY], vec *wanted, const i64 classes, const int wide)
 {
@@ -111,14 +142,14 @@ INLINE vec rows_of_labels(vec z[MANY], vec *wanted, const i64 classes, const int
 }
 
 /* Row losses of n <= VL rows of at most MANY classes, and their gradient times factor. */
-static void some_rows(real *loss, real *dz, const real *z, const real *target, const real *weight, i64 n, i64 classes,
-                      real scale)
+static void some_rows(real *loss, real *dz, const real *z, const int32_t *label, const real *target, const real *weight,
+                      i64 n, i64 classes, real scale, smoothing s)
 {
     vec logit[MANY], wanted[MANY];
     logit[0] = vset(0); /* of no classes */
     load_classes(logit, z, n, classes);
     wanted[0] = vset(0);
-    load_classes(wanted, target, n, classes);
+    load_targets(wanted, label, target, n, classes, s);
     if (classes <= LANES) vstore_n(loss, rows_of_classes(logit, wanted, classes, 0), (int)n);
     else vstore_n(loss, rows_of_classes(logit, wanted, classes, 1), (int)n);
     if (!dz) return;
@@ -164,13 +195,15 @@ INLINE real sum_exp(real *kept, const real *z, i64 classes, const vec max)
 }
 
 /* Sums of t_c (log_sum - z_c + max) and of t_c in the same orders: the row's loss, and through *mass what t adds up to. */
-INLINE real soft_loss(const real *z, const real *t, i64 classes, real max, real log_sum, real *mass)
+INLINE real soft_loss(const real *z, const int32_t *label, const real *target, i64 classes, smoothing s, real max,
+                      real log_sum, real *mass)
 {
     real loss[LANES] = {0}, sum[LANES] = {0};
     for (i64 c = 0; c < classes; c++) {
         const i64 lane = classes <= LANES ? 0 : c % LANES;
-        if (t[c] != 0) loss[lane] = fma1(t[c], log_sum - (z[c] - max), loss[lane]);
-        sum[lane] += t[c];
+        const real plain = label ? c == *label : target[c], t = s.on ? fma1(plain, s.keep, s.spread) : plain;
+        if (t != 0) loss[lane] = fma1(t, log_sum - (z[c] - max), loss[lane]);
+        sum[lane] += t;
     }
     *mass = lanes_total(sum);
     return lanes_total(loss);
@@ -192,32 +225,53 @@ INLINE real short_row(real *dz, const real *z, const int32_t label, int classes,
     return log_sum[0] - of_label;
 }
 
-/* One row with its classes side by side; the same bits as in some_rows. */
-static real one_row(real *dz, const real *z, const int32_t *label, const real *target, i64 classes, real factor)
+/* One row with its classes side by side; the same bits as in some_labels. */
+static real labelled_row(real *dz, const real *z, const int32_t label, i64 classes, real factor)
 {
-    if (label && classes <= VL) return short_row(dz, z, *label, (int)classes, factor);
-    const real max = row_max(z, classes), z_label = label ? z[*label] : 0; /* dz may overwrite it */
-    const vec top = vset(max), sum = vset(sum_exp(label ? dz : NULL, z, classes, top));
-    real lane[VL], mass = 1;
+    if (classes <= VL) return short_row(dz, z, label, (int)classes, factor);
+    const real max = row_max(z, classes), z_label = z[label]; /* dz may overwrite it */
+    const vec top = vset(max), sum = vset(sum_exp(dz, z, classes, top));
+    real lane[VL];
     vstore(lane, vlog(sum));
-    const real loss = label ? lane[0] - (z_label - max) : soft_loss(z, target, classes, max, lane[0], &mass);
+    const real loss = lane[0] - (z_label - max);
     if (!dz) return loss;
     for (i64 i = 0; i < classes; i += VL) {
         const int rest = vrest(i, classes);
-        const vec p = (label ? take(dz + i, rest) : vexp(take(z + i, rest) - top)) / sum;
-        const vec t = target ? take(target + i, rest) : vset(0);
+        put(dz + i, vset(factor) * (take(dz + i, rest) / sum), rest);
+    }
+    vstore(lane, vexp(vset(z_label) - top) / sum - vset(1));
+    dz[label] = factor * lane[0];
+    return loss;
+}
+
+/* One row of soft targets, a matrix's or smoothed labels; the same bits as in some_rows. */
+static real soft_row(real *dz, const real *z, const int32_t *label, const real *target, i64 classes, real factor,
+                     smoothing s)
+{
+    const real max = row_max(z, classes), z_label = label ? z[*label] : 0; /* dz may overwrite it */
+    const vec top = vset(max), sum = vset(sum_exp(NULL, z, classes, top));
+    real lane[VL], mass;
+    vstore(lane, vlog(sum));
+    const real loss = soft_loss(z, label, target, classes, s, max, lane[0], &mass);
+    if (!dz) return loss;
+    for (i64 i = 0; i < classes; i += VL) {
+        const int rest = vrest(i, classes);
+        const vec plain = label ? vset(0) : take(target + i, rest);
+        const vec t = s.on ? vfma(plain, vset(s.keep), vset(s.spread)) : plain;
+        const vec p = vexp(take(z + i, rest) - top) / sum;
         put(dz + i, vset(factor) * vfma(p, vset(mass), -t), rest);
     }
-    if (label) { /* the same arithmetic with t = 1 */
-        vstore(lane, vexp(vset(z_label) - top) / sum - vset(1));
+    if (label) {
+        vstore(lane, vfma(vexp(vset(z_label) - top) / sum, vset(mass), vset(-(s.keep + s.spread))));
         dz[*label] = factor * lane[0];
     }
     return loss;
 }
 
 INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const real *target, const real *weight,
-                           i64 rows, i64 classes, real scale, const int clip)
+                           i64 rows, i64 classes, real scale, const smoothing s, const int clip)
 {
+    const int plain_labels = label && !s.on;
     double total = 0;
     for (i64 r0 = 0; r0 < rows; r0 += FR_ROW_CHUNK) {
         const i64 n = rows - r0 < FR_ROW_CHUNK ? rows - r0 : FR_ROW_CHUNK;
@@ -229,9 +283,10 @@ INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const 
             const int32_t *l = label ? label + r : NULL;
             const real *t = target ? target + at : NULL, *w = weight ? weight + r : NULL;
             const real factor = w ? scale * *w : scale;
-            if (count == 1) loss[i] = one_row(d, z + at, l, t, classes, factor);
-            else if (label) some_labels(loss + i, d, z + at, l, w, count, classes, scale);
-            else some_rows(loss + i, d, z + at, t, w, count, classes, scale);
+            if (count == 1 && plain_labels) loss[i] = labelled_row(d, z + at, *l, classes, factor);
+            else if (count == 1) loss[i] = soft_row(d, z + at, l, t, classes, factor, s);
+            else if (plain_labels) some_labels(loss + i, d, z + at, l, w, count, classes, scale);
+            else some_rows(loss + i, d, z + at, l, t, w, count, classes, scale, s);
         }
         for (i64 i = 0; i < n && clip; i += VL) put(loss + i, clipped(take(loss + i, vrest(i, n))), vrest(i, n));
         total += rows_total(loss, weight ? weight + r0 : NULL, n);
@@ -240,21 +295,21 @@ INLINE double softmax_loss(real *dz, const real *z, const int32_t *label, const 
 }
 
 static double k_cross_entropy(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
-                              double scale, double alpha)
+                              double scale, double alpha, const double *numbers)
 {
-    return softmax_loss(dz, z, NULL, target, weight, rows, cols, (real)scale, 0);
+    return softmax_loss(dz, z, NULL, target, weight, rows, cols, (real)scale, smoothing_by(numbers), 0);
 }
 
 static double k_cross_entropy_labels(void *dz, const void *z, const void *target, const void *weight, i64 rows,
-                                     i64 cols, double scale, double alpha)
+                                     i64 cols, double scale, double alpha, const double *numbers)
 {
-    return softmax_loss(dz, z, target, NULL, weight, rows, cols, (real)scale, 0);
+    return softmax_loss(dz, z, target, NULL, weight, rows, cols, (real)scale, smoothing_by(numbers), 0);
 }
 
 static double k_log_loss_labels(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
-                                double scale, double alpha)
+                                double scale, double alpha, const double *numbers)
 {
-    return softmax_loss(dz, z, target, NULL, weight, rows, cols, (real)scale, 1);
+    return softmax_loss(dz, z, target, NULL, weight, rows, cols, (real)scale, smoothing_by(NULL), 1);
 }
 
 /* ---- losses that are sums over outputs ------------------------------------------------------------------------- */
@@ -262,21 +317,22 @@ static double k_log_loss_labels(void *dz, const void *z, const void *target, con
 typedef struct {
     vec value, slope;
 } loss_terms;
-typedef loss_terms output_loss(vec z, vec t);
+typedef loss_terms output_loss(vec z, vec t, vec number);
 
-INLINE loss_terms squared_error_of(vec z, vec t)
+INLINE loss_terms squared_error_of(vec z, vec t, vec number)
 {
     const vec d = z - t;
     return (loss_terms){d * d, d + d};
 }
 
-INLINE loss_terms binary_cross_entropy_of(vec z, vec t)
+INLINE loss_terms binary_cross_entropy_of(vec z, vec t, vec number)
 {
     const vec positive = vselect(vle(z, vset(0)), vset(0), z); /* NaN stays */
+    t = vfma(number, vset((real)0.5) - t, t);                  /* smoothed */
     return (loss_terms){positive - z * t + vlog1p(vexp(-vabs(z))), vsigmoid(z) - t};
 }
 
-INLINE loss_terms binary_log_loss_of(vec z, vec t)
+INLINE loss_terms binary_log_loss_of(vec z, vec t, vec number)
 {
     const vec q = vlog1p(vexp(-vabs(z)));
     const vec of_one = clipped(vselect(vle(-z, vset(0)), vset(0), -z) + q);
@@ -284,20 +340,50 @@ INLINE loss_terms binary_log_loss_of(vec z, vec t)
     return (loss_terms){vfma(t, of_one, (vset(1) - t) * of_zero), vsigmoid(z) - t};
 }
 
-INLINE loss_terms poisson_of(vec z, vec t)
+INLINE loss_terms absolute_error_of(vec z, vec t, vec number)
+{
+    const vec d = z - t;
+    return (loss_terms){vabs(d), vselect(veq(d, vset(0)), vset(0), vcopysign(vset(1), d))};
+}
+
+INLINE loss_terms huber_of(vec z, vec t, vec number)
+{
+    const vec d = z - t, size = vabs(d), half = vset((real)0.5);
+    const vec near = half * d * d, far = number * (size - half * number);
+    return (loss_terms){vselect(vgt(size, number), far, near), vselect(vgt(size, number), vcopysign(number, d), d)};
+}
+
+INLINE loss_terms quantile_of(vec z, vec t, vec number)
+{
+    const vec d = t - z, share = vselect(vgt(d, vset(0)), number, number - vset(1));
+    return (loss_terms){share * d, vselect(veq(d, vset(0)), vset(0), -share)};
+}
+
+INLINE loss_terms poisson_of(vec z, vec t, vec number)
 {
     const vec rate = vexp(z), deviance = vselect(veq(t, vset(0)), vset(0), t * (vlog(t) - z));
     return (loss_terms){rate - t + deviance, rate - t};
 }
 
-/* n outputs side by side: value and slope */
-INLINE void outputs(real *value, real *slope, const real *z, const real *t, i64 n, output_loss *f)
+/* n outputs side by side: value and slope. Each has a number of its own, or the same one (by_output NULL). */
+INLINE void outputs(real *value, real *slope, const real *z, const real *t, const real *by_output, real number, i64 n,
+                    output_loss *f)
 {
     for (i64 i = 0; i < n; i += VL) {
         const int rest = vrest(i, n);
-        const loss_terms l = f(take(z + i, rest), take(t + i, rest));
+        const loss_terms l =
+            f(take(z + i, rest), take(t + i, rest), by_output ? take(by_output + i, rest) : vset(number));
         put(value + i, l.value, rest);
         if (slope) put(slope + i, l.slope, rest);
+    }
+}
+
+/* The numbers of n outputs, row by row from a column on, where there is one for each column. */
+INLINE void repeat_columns(real *by_output, const double *numbers, i64 column, i64 n, i64 cols)
+{
+    for (i64 i = 0; i < n; i++) {
+        by_output[i] = (real)numbers[column];
+        if (++column == cols) column = 0;
     }
 }
 
@@ -311,10 +397,11 @@ INLINE void scale_row(real *d, i64 n, real factor)
 
 /* Rows are taken so many at a time that their outputs fill a chunk; a row longer than a chunk is summed by chunks. */
 INLINE double output_sum_loss(real *dz, const real *z, const real *target, const real *weight, i64 rows, i64 cols,
-                              real scale, real alpha, output_loss *f)
+                              real scale, real alpha, const double *numbers, const int by_column, output_loss *f)
 {
     double total = 0;
-    real value[FR_CHUNK], loss[FR_ROW_CHUNK];
+    real value[FR_CHUNK], by_output[FR_CHUNK], loss[FR_ROW_CHUNK];
+    const real number = numbers ? (real)*numbers : 0;
     const i64 fit = cols && cols <= FR_CHUNK ? FR_CHUNK / cols : 1;
     for (i64 r0 = 0; r0 < rows; r0 += FR_ROW_CHUNK) {
         const i64 n = rows - r0 < FR_ROW_CHUNK ? rows - r0 : FR_ROW_CHUNK;
@@ -323,7 +410,8 @@ INLINE double output_sum_loss(real *dz, const real *z, const real *target, const
             for (i64 k = 0; k < some; k++) loss[i + k] = 0;
             for (i64 j = 0; j < cols * some; j += FR_CHUNK) {
                 const i64 at = (r0 + i) * cols + j, m = cols * some - j < FR_CHUNK ? cols * some - j : FR_CHUNK;
-                outputs(value, dz ? dz + at : NULL, z + at, target + at, m, f);
+                if (by_column) repeat_columns(by_output, numbers, j % cols, m, cols);
+                outputs(value, dz ? dz + at : NULL, z + at, target + at, by_column ? by_output : NULL, number, m, f);
                 const i64 length = cols < m ? cols : m;
                 for (i64 k = 0; k * length < m; k++) loss[i + k] += alpha * ordered_sum(value + k * length, length);
             }
@@ -337,26 +425,18 @@ INLINE double output_sum_loss(real *dz, const real *z, const real *target, const
     return total;
 }
 
-static double k_binary_cross_entropy(void *dz, const void *z, const void *target, const void *weight, i64 rows,
-                                     i64 cols, double scale, double alpha)
-{
-    return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, binary_cross_entropy_of);
-}
+#define OUTPUT_LOSS(name, by_column)                                                                                   \
+    static double k_##name(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,        \
+                           double scale, double alpha, const double *numbers)                                          \
+    {                                                                                                                  \
+        return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, numbers, by_column,        \
+                               name##_of);                                                                             \
+    }
 
-static double k_squared_error(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
-                              double scale, double alpha)
-{
-    return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, squared_error_of);
-}
-
-static double k_binary_log_loss(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
-                                double scale, double alpha)
-{
-    return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, binary_log_loss_of);
-}
-
-static double k_poisson(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
-                        double scale, double alpha)
-{
-    return output_sum_loss(dz, z, target, weight, rows, cols, (real)scale, (real)alpha, poisson_of);
-}
+OUTPUT_LOSS(binary_cross_entropy, 0)
+OUTPUT_LOSS(squared_error, 0)
+OUTPUT_LOSS(absolute_error, 0)
+OUTPUT_LOSS(huber, 0)
+OUTPUT_LOSS(quantile, 1)
+OUTPUT_LOSS(binary_log_loss, 0)
+OUTPUT_LOSS(poisson, 0)

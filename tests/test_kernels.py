@@ -15,7 +15,7 @@ import re
 import zlib
 from contextlib import nullcontext
 from fractions import Fraction
-from functools import reduce
+from functools import partial, reduce
 from itertools import product
 from operator import add
 from typing import NamedTuple
@@ -218,6 +218,13 @@ def gradient_arguments(name, draw, size):
 BY_LABEL = ("cross_entropy_labels", "log_loss_labels")
 
 
+def loss_numbers(name, cols):
+    """The settings of a loss that has some."""
+    if name.startswith("cross_entropy"):
+        return [{"taken": 0.3, "spread": 0.3 / max(cols, 1)}, {"spread": 0.1 / max(cols, 1)}]
+    return {"binary_cross_entropy": [{"smoothing": 0.2}], "huber": [{"delta": 0.3}]}.get(name, [])
+
+
 def loss_arguments(name, draw, rows, cols):
     z = draw(rows, cols, scale=2)
     target = {"labels": draw.integers(cols, rows, np.int32)} if name.endswith("labels") else {}
@@ -226,6 +233,10 @@ def loss_arguments(name, draw, rows, cols):
         target = {"targets": t / t.sum(axis=1, keepdims=True)}
     weights = draw.positive(rows) * (draw.rng.random(rows) > 0.3).astype(draw.dtype)
     more = {} if name in ("cross_entropy", *BY_LABEL) else {"output_weight": 0.25}
+    if name == "quantile":
+        target["levels"] = draw.positive(cols)
+    for own in loss_numbers(name, cols):
+        yield {"dz": Out(z.shape), "z": z, **target, "weights": weights, "scale": 0.5, **own}
     yield {"dz": Out(z.shape), "z": z, **target}
     yield {"dz": Out(z.shape), "z": z, **target, "weights": weights, "scale": 0.5, **more}
     yield {"dz": None, "z": z, **target, "weights": weights}
@@ -427,12 +438,14 @@ def test_in_place_has_the_same_bits(name, dtype):
 @every_dtype
 def test_a_loss_is_the_same_bits_with_and_without_gradient_and_row_by_row(dtype):
     draw = Draw(dtype, 0)
-    for classes, name in product(CLASSES, ("cross_entropy", "cross_entropy_labels")):
+    names = "cross_entropy", "cross_entropy_labels"
+    for classes, name, which in product(CLASSES, names, range(3)):
+        numbers = [{}, *loss_numbers(name, classes)][which]
         *_, arguments = argument_sets(name, (33, classes), dtype)
         z, weights = arguments["z"], draw.positive(33)
         target = arguments.get("targets", arguments.get("labels"))
         dz, row = np.empty_like(z), np.empty_like(z[:1])
-        loss = getattr(kernels, name)
+        loss = partial(getattr(kernels, name), **numbers)
         assert loss(dz, z, target, weights, 0.3) == loss(None, z, target, weights, 0.3)
         for i in range(len(z)):  # one row, or a whole vector of rows: two pieces of code
             loss(row, z[i : i + 1], target[i : i + 1], weights[i : i + 1], 0.3)

@@ -51,7 +51,8 @@ cdef void infer_chunk(void *job_, i64 item, int worker) noexcept nogil:
     infer(run, t, at, job.out + at * t.n_outputs * size if job.out is not NULL else NULL, n)
     if t.targets is not NULL and not run.interrupted:
         job.runs[0].memory.partial[2 * item] = (<fr_loss *>loss.kernel)(
-            NULL, run.memory.slot[run.program.output], targets, weights, n, t.n_outputs, 1, loss.alpha)
+            NULL, run.memory.slot[run.program.output], targets, weights, n, t.n_outputs, 1, loss.alpha,
+            run.scalars + loss.strength if loss.strength >= 0 else NULL)
         job.runs[0].memory.partial[2 * item + 1] = mass_of(weights, n, size)
 
 

@@ -78,6 +78,8 @@ def cross_entropy_labels(
     labels: NDArray[np.int32],
     weights: _Floats | None = None,
     scale: float = 1.0,
+    taken: float = 0.0,
+    spread: float = 0.0,
 ) -> float: ...
 def cross_entropy(
     dz: _Floats | None,
@@ -85,6 +87,8 @@ def cross_entropy(
     targets: _Floats,
     weights: _Floats | None = None,
     scale: float = 1.0,
+    taken: float = 0.0,
+    spread: float = 0.0,
 ) -> float: ...
 def binary_cross_entropy(
     dz: _Floats | None,
@@ -93,6 +97,7 @@ def binary_cross_entropy(
     weights: _Floats | None = None,
     scale: float = 1.0,
     output_weight: float = 1.0,
+    smoothing: float = 0.0,
 ) -> float: ...
 def squared_error(
     dz: _Floats | None,
@@ -121,6 +126,32 @@ def poisson(
     dz: _Floats | None,
     z: _Floats,
     targets: _Floats,
+    weights: _Floats | None = None,
+    scale: float = 1.0,
+    output_weight: float = 1.0,
+) -> float: ...
+def absolute_error(
+    dz: _Floats | None,
+    z: _Floats,
+    targets: _Floats,
+    weights: _Floats | None = None,
+    scale: float = 1.0,
+    output_weight: float = 1.0,
+) -> float: ...
+def huber(
+    dz: _Floats | None,
+    z: _Floats,
+    targets: _Floats,
+    weights: _Floats | None = None,
+    scale: float = 1.0,
+    output_weight: float = 1.0,
+    delta: float = 1.0,
+) -> float: ...
+def quantile(
+    dz: _Floats | None,
+    z: _Floats,
+    targets: _Floats,
+    levels: _Floats,
     weights: _Floats | None = None,
     scale: float = 1.0,
     output_weight: float = 1.0,

@@ -5,6 +5,7 @@ time. Arrays are C-contiguous, all float32 or all float64; inputs may be read-on
 said with its name (TypeError for what is no such array, ValueError for shapes and numbers).
 """
 
+from numpy import ascontiguousarray as _asarray
 from numpy import dtype as _dtype
 
 from libc.stdlib cimport free, malloc
@@ -468,20 +469,25 @@ def softmax_gradient(dx, dy, y):
 
 
 cdef double _loss_value(str name, real[:, ::1] dz, const real[:, ::1] z, const int32_t[::1] labels,
-                        const real[:, ::1] targets, const real[::1] weights, double scale, double alpha) except? -1:
+                        const real[:, ::1] targets, const real[::1] weights, double scale, double alpha,
+                        const double[::1] numbers) except? -1:
     cdef fr_loss *kernel = <fr_loss *>kernel_named("loss", name, real is double)
     cdef const void *target = <const void *>&labels[0] if labels is not None else <const void *>&targets[0, 0]
+    cdef const double *own = NULL
     cdef double value
     cdef u64 mode
+    if numbers is not None:
+        own = &numbers[0]
     with nogil:
         mode = fr_enter()
         value = kernel(NULL if dz is None else <void *>&dz[0, 0], &z[0, 0], target,
-                       NULL if weights is None else <void *>&weights[0], z.shape[0], z.shape[1], scale, alpha)
+                       NULL if weights is None else <void *>&weights[0], z.shape[0], z.shape[1], scale, alpha,
+                       own)
         fr_leave(mode)
     return value
 
 
-cdef double _loss(str name, dz, z, labels, targets, weights, double scale, double alpha) except? -1:
+cdef double _loss(str name, dz, z, labels, targets, weights, double scale, double alpha, numbers=None) except? -1:
     by_label = name.endswith("_labels")
     double = _same_dtype({"z": z} if by_label else {"z": z, "targets": targets}, {"dz": dz, "weights": weights})
     _matrix("z", z)
@@ -492,9 +498,10 @@ cdef double _loss(str name, dz, z, labels, targets, weights, double scale, doubl
         _labels(labels, z)
     if not z.size:
         return 0.0
+    numbers = None if numbers is None else _asarray(numbers, "float64")
     if double:
-        return _loss_value[double](name, dz, z, labels, targets, weights, scale, alpha)
-    return _loss_value[float](name, dz, z, labels, targets, weights, scale, alpha)
+        return _loss_value[double](name, dz, z, labels, targets, weights, scale, alpha, numbers)
+    return _loss_value[float](name, dz, z, labels, targets, weights, scale, alpha, numbers)
 
 
 cdef int _labels(labels, z) except -1:
@@ -507,7 +514,7 @@ cdef int _labels(labels, z) except -1:
     return 0
 
 
-def cross_entropy_labels(dz, z, labels, weights=None, scale=1.0):
+def cross_entropy_labels(dz, z, labels, weights=None, scale=1.0, taken=0.0, spread=0.0):
     """Softmax cross-entropy of logits and integer labels, fused with the softmax.
 
     Parameters
@@ -522,26 +529,31 @@ def cross_entropy_labels(dz, z, labels, weights=None, scale=1.0):
         Row weights w_i.
     scale : float, default 1.0
         Factor of the gradient: 1 / sum(w) for the mean loss.
+    taken, spread : float, default 0.0
+        Smoothing: a row's targets are ``(1 - taken) * onehot + spread``. Where both are 0, a class that is not wanted
+        may have a logit of minus infinity.
 
     Returns
     -------
     float
-        ``sum_i w_i (logsumexp(z_i) - z_i[label_i])``, not divided by anything.
+        ``sum_i w_i (logsumexp(z_i) - z_i[label_i])``, not divided by anything; smoothed, the same for each class times
+        its target.
     """
-    return _loss("cross_entropy_labels", dz, z, labels, None, weights, scale, 1)
+    return _loss("cross_entropy_labels", dz, z, labels, None, weights, scale, 1, (taken, spread))
 
 
-def cross_entropy(dz, z, targets, weights=None, scale=1.0):
+def cross_entropy(dz, z, targets, weights=None, scale=1.0, taken=0.0, spread=0.0):
     """Softmax cross-entropy with soft targets (m, C), rows of sum 1. See `cross_entropy_labels`."""
-    return _loss("cross_entropy", dz, z, None, targets, weights, scale, 1)
+    return _loss("cross_entropy", dz, z, None, targets, weights, scale, 1, (taken, spread))
 
 
-def binary_cross_entropy(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+def binary_cross_entropy(dz, z, targets, weights=None, scale=1.0, output_weight=1.0, smoothing=0.0):
     """Cross-entropy of independent outputs, fused with the sigmoid; z and targets (m, L), targets in [0, 1].
 
     Returns ``sum_i w_i output_weight sum_j l_ij``; dz receives ``scale w_i output_weight (sigmoid(z) - targets)``.
+    Targets count as ``targets + smoothing * (1 / 2 - targets)``.
     """
-    return _loss("binary_cross_entropy", dz, z, None, targets, weights, scale, output_weight)
+    return _loss("binary_cross_entropy", dz, z, None, targets, weights, scale, output_weight, (smoothing,))
 
 
 def squared_error(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
@@ -572,6 +584,26 @@ def poisson(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
     receives ``scale w_i output_weight (exp(z) - targets)``.
     """
     return _loss("poisson", dz, z, None, targets, weights, scale, output_weight)
+
+
+def absolute_error(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+    """Absolute error ``|z - targets|``, its slope at 0 being 0; otherwise as `squared_error`."""
+    return _loss("absolute_error", dz, z, None, targets, weights, scale, output_weight)
+
+
+def huber(dz, z, targets, weights=None, scale=1.0, output_weight=1.0, delta=1.0):
+    """Huber's loss of d = z - targets, ``d**2 / 2`` up to a size of delta > 0 and ``delta * (|d| - delta / 2)`` beyond;
+    otherwise as `squared_error`."""
+    return _loss("huber", dz, z, None, targets, weights, scale, output_weight, (delta,))
+
+
+def quantile(dz, z, targets, levels, weights=None, scale=1.0, output_weight=1.0):
+    """Pinball loss of d = targets - z, ``max(q * d, (q - 1) * d)``, q being the level of the column, levels (L,) in
+    (0, 1); its slope at 0 is 0. Otherwise as `squared_error`."""
+    _same_dtype({"z": z, "targets": targets, "levels": levels}, {})
+    _matrix("z", z)
+    _shape("levels", levels, z.shape[1:], f"one per column of z {z.shape}")
+    return _loss("quantile", dz, z, None, targets, weights, scale, output_weight, levels)
 
 
 # ---- penalties ------------------------------------------------------------------------------------------------------

@@ -405,7 +405,13 @@ cdef void loss_rows(void *job, i64 item, int worker) noexcept nogil:
     if skipped(run, worker, UNIT * n * op.n_out):
         return
     run.memory.partial[item] = (<fr_loss *>op.kernel)(run.memory.slot[op.dy] + offset, run.memory.slot[op.y] + offset,
-                                                      targets, weights, n, op.n_out, run.batch.scale, op.alpha)
+                                                      targets, weights, n, op.n_out, run.batch.scale, op.alpha,
+                                                      numbers_of(run, op))
+
+
+cdef inline const double *numbers_of(run_t *run, const op_t *op) noexcept nogil:
+    """A loss's own numbers: how targets are smoothed, levels of quantiles."""
+    return run.scalars + op.strength if op.strength >= 0 else NULL
 
 
 cdef void backward(run_t *run) noexcept nogil:

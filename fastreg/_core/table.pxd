@@ -29,7 +29,7 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void fr_gradient(void *dx, const void *dy, const void *y, i64 rows, i64 cols,
                               double alpha) noexcept nogil
     ctypedef double fr_loss(void *dz, const void *z, const void *target, const void *weight, i64 rows, i64 cols,
-                            double scale, double alpha) noexcept nogil
+                            double scale, double alpha, const double *numbers) noexcept nogil
     ctypedef double fr_penalty(void *g, const void *w, i64 n, double strength) noexcept nogil
     ctypedef void fr_prox(void *w, const void *step, i64 n, double same, double strength) noexcept nogil
     ctypedef double fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n,

@@ -190,19 +190,28 @@ def softmax_gradient(dx, dy, y):
 # Losses: return sum_i w_i l_i; dz = scale * w_i * dl_i/dz, None for the value alone; dz may be z
 
 
-def cross_entropy_labels(dz, z, labels, weights=None, scale=1.0):
-    """Softmax cross-entropy of logits z (m, C) and labels, int32 (m,)."""
+def cross_entropy_labels(dz, z, labels, weights=None, scale=1.0, taken=0.0, spread=0.0):
+    """Softmax cross-entropy of logits z (m, C) and labels, int32 (m,), smoothed: (1 - taken) onehot + spread."""
     classes = np.arange(z.shape[1], dtype=labels.dtype)
-    return _softmax_loss(dz, z, classes[:, None] == labels, None, weights, scale)
+    wanted, mass = classes[:, None] == labels, None
+    if taken or spread:
+        wanted = np.where(wanted, 1 - taken + spread, spread).astype(z.dtype, copy=False)
+        mass = np.add.reduce(wanted, axis=0)
+    return _softmax_loss(dz, z, wanted, mass, weights, scale)
 
 
-def cross_entropy(dz, z, targets, weights=None, scale=1.0):
-    """Softmax cross-entropy of logits z (m, C) and targets (m, C) whose rows sum to 1."""
+def cross_entropy(dz, z, targets, weights=None, scale=1.0, taken=0.0, spread=0.0):
+    """Softmax cross-entropy of logits z (m, C) and targets (m, C) whose rows sum to 1, smoothed as labels are."""
+    if taken or spread:
+        targets = targets * (1 - taken)
+        targets += spread
     return _softmax_loss(dz, z, targets.T, np.add.reduce(targets, axis=1), weights, scale)
 
 
-def binary_cross_entropy(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+def binary_cross_entropy(dz, z, targets, weights=None, scale=1.0, output_weight=1.0, smoothing=0.0):
     """Sigmoid cross-entropy of logits z (m, L) and targets (m, L): max(z, 0) - z t + log(1 + exp(-|z|))."""
+    if smoothing:
+        targets = targets + smoothing * (0.5 - targets)
     losses = _exp_minus_abs(z)
     np.log1p(losses, out=losses)
     losses += np.maximum(z, 0)
@@ -262,6 +271,40 @@ def poisson(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
     total = output_weight * _total(np.add.reduce(slopes + np.where(targets == 0, 0, targets * logs), axis=1), weights)
     if dz is not None:
         np.multiply(slopes, _row_factors(scale * output_weight, weights), out=dz)
+    return total
+
+
+def absolute_error(dz, z, targets, weights=None, scale=1.0, output_weight=1.0):
+    """|z - t| of outputs z (m, L) and targets (m, L)."""
+    errors = np.subtract(z, targets, out=dz)
+    total = output_weight * _total(np.add.reduce(np.abs(errors), axis=1), weights)
+    if dz is not None:
+        np.sign(errors, out=dz)
+        dz *= _row_factors(scale * output_weight, weights)
+    return total
+
+
+def huber(dz, z, targets, weights=None, scale=1.0, output_weight=1.0, delta=1.0):
+    """d^2 / 2 up to |d| = delta, delta (|d| - delta / 2) beyond, of d = z - t; z and targets (m, L)."""
+    errors = np.subtract(z, targets, out=dz)
+    size = np.abs(errors)
+    near = np.minimum(size, delta)
+    losses = near * (size - near / 2)
+    total = output_weight * _total(np.add.reduce(losses, axis=1), weights)
+    if dz is not None:
+        np.clip(errors, -delta, delta, out=dz)
+        dz *= _row_factors(scale * output_weight, weights)
+    return total
+
+
+def quantile(dz, z, targets, levels, weights=None, scale=1.0, output_weight=1.0):
+    """max(q d, (q - 1) d) of d = t - z; z and targets (m, L), a level q for each column."""
+    missing = targets - z
+    shares = np.where(missing > 0, levels, levels - 1)
+    total = output_weight * _total(np.add.reduce(shares * missing, axis=1), weights)
+    if dz is not None:
+        np.multiply(-shares, missing != 0, out=dz)
+        dz *= _row_factors(scale * output_weight, weights)
     return total
 
 

@@ -61,7 +61,7 @@ class Pass:
         self.x = self.slot(0, plan.n_inputs)
         self.outputs = self.slot(plan.output, plan.n_outputs)
         self._dz = self.slot(plan.loss[0]["dy"], plan.n_outputs)
-        self.loss = _loss(plan.loss[0])
+        self.loss = _loss(plan.loss[0], plan.scalars)
         self._forward = _bind(plan.forward, self)
         self._backward = _bind(plan.backward, self) if gradient is not None else []
 
@@ -181,10 +181,29 @@ def _elementwise(record, *arrays):
     return partial(getattr(kernels, name.decode()), *arrays, **named)
 
 
-def _loss(record):
-    """Return the loss's kernel; those without an output weight always have the weight 1."""
-    kernel = getattr(kernels, record["kernel"].decode())
-    return kernel if record["alpha"] == 1 else partial(kernel, output_weight=float(record["alpha"]))
+_SMOOTHED = ("taken", "spread")
+_NUMBERS = {
+    b"cross_entropy": _SMOOTHED,
+    b"cross_entropy_labels": _SMOOTHED,
+    b"binary_cross_entropy": ("smoothing",),
+    b"huber": ("delta",),
+}
+
+
+def _loss(record, scalars):
+    """Return the loss's kernel; those without an output weight always have the weight 1. Its numbers may change."""
+    kernel, own = getattr(kernels, record["kernel"].decode()), scalars[record["strength"] :]
+    kernel = kernel if record["alpha"] == 1 else partial(kernel, output_weight=float(record["alpha"]))
+    if record["strength"] == NONE:
+        return kernel
+    if record["kernel"] == b"quantile":
+        return partial(_with_levels, kernel, own[: record["n_out"]])
+    names = _NUMBERS[record["kernel"]]
+    return lambda *batch: kernel(*batch, **dict(zip(names, own.tolist(), strict=False)))
+
+
+def _with_levels(kernel, levels, dz, z, targets, weights=None, scale=1.0):
+    return kernel(dz, z, targets, levels.astype(z.dtype), weights, scale)
 
 
 def _weight_and_bias(record, buffer):
