@@ -119,12 +119,19 @@ static tile_function *const edge_tiles[NV][MR] = {ROW_OF(edge, 1), ROW_OF(edge, 
 /* Rows of the next tile: seven to eleven rows are shared by two tiles of nearly equal height. */
 INLINE i64 tile_rows(i64 left) { return left <= MR ? left : left < 2 * MR ? (left + 1) / 2 : MR; }
 
-/* c (m, n), n <= PANEL; `padded` says that b may be read in whole vectors. */
+/* Columns of the next tile: the vectors left are shared evenly. One alone has too few sums to keep the machine busy. */
+INLINE i64 tile_columns(i64 left)
+{
+    const i64 vectors = (left + VL - 1) / VL, tiles = (vectors + NV - 1) / NV;
+    return tiles <= 1 ? left : (vectors + tiles - 1) / tiles * VL;
+}
+
+/* c (m, n); `padded` says that b may be read in whole vectors. */
 static void panel(real *c, i64 ldc, operands o, i64 m, i64 n, int padded)
 {
     const operands whole = o;
-    for (i64 j = 0; j < n; j += NV * VL) {
-        const i64 columns = n - j < NV * VL ? n - j : NV * VL;
+    for (i64 j = 0, columns; j < n; j += columns) {
+        columns = tile_columns(n - j);
         const i64 index = (columns - 1) / VL; /* of the last vector */
         const int last = (int)(columns - index * VL);
         tile_function *const *tiles = (padded || last == VL ? whole_tiles : edge_tiles)[index];
@@ -155,6 +162,13 @@ static void narrow_panel(real *c, i64 ldc, const operands *o, i64 m, i64 n, int 
 }
 
 /* ---- packing --------------------------------------------------------------------------------------------------- */
+
+/* Columns of the next packed panel. */
+INLINE i64 panel_columns(i64 left)
+{
+    if (PANEL == NV * VL) return tile_columns(left);
+    return left < PANEL ? left : PANEL;
+}
 
 /* packed (k, width) = columns of b (k, ...), rows of b being b_k apart; zero up to whole vectors */
 static void pack(real *packed, i64 width, const real *b, i64 b_k, i64 k, i64 columns)
@@ -267,8 +281,8 @@ static void k_gemm_nn(void *c_, const void *a_, const void *b_, const void *bias
         narrow(c, a, b, bias, m, n, k, accumulate, p, scratch);
         return;
     }
-    for (i64 j = p.column, end = j + p.columns; j < end; j += PANEL) {
-        const i64 columns = end - j < PANEL ? end - j : PANEL;
+    for (i64 j = p.column, end = j + p.columns, columns; j < end; j += columns) {
+        columns = direct ? end - j : panel_columns(end - j);
         operands o = {a + p.row * k, k, 1, b + j, n, bias ? bias + j : NULL, k, accumulate};
         if (!direct) {
             pack(scratch, PANEL, o.b, n, k, columns);
@@ -286,8 +300,8 @@ static void k_gemm_nt(void *c_, const void *a_, const void *b_, const void *bias
     const real *a = a_, *b = b_, *bias = bias_;
     if (!part && tiny_transposed(c, a, b, bias, m, n, k, accumulate)) return;
     const fr_part p = whole(part, m, n);
-    for (i64 j = p.column, end = j + p.columns; j < end; j += PANEL) {
-        const i64 columns = end - j < PANEL ? end - j : PANEL;
+    for (i64 j = p.column, end = j + p.columns, columns; j < end; j += columns) {
+        columns = panel_columns(end - j);
         pack_transposed(scratch, b + j * k, k, columns);
         const operands o = {a + p.row * k, k, 1, scratch, PANEL, bias ? bias + j : NULL, k, accumulate};
         panel(c + p.row * n + j, n, o, p.rows, columns, 1);
@@ -307,8 +321,8 @@ static void transposed(real *c, const real *a, const real *b, const real *bias, 
     const i64 width = direct_a ? p.rows : STRIP, lines = direct_a ? m : STRIP;
     real *packed_b = scratch, *packed_a = packed_b + k * PANEL;
     if (!direct_a) pack_strips(packed_a, a + p.row, m, p.rows, k);
-    for (i64 j = p.column, end = j + p.columns; j < end; j += PANEL) {
-        const i64 columns = end - j < PANEL ? end - j : PANEL;
+    for (i64 j = p.column, end = j + p.columns, columns; j < end; j += columns) {
+        columns = direct_b ? end - j : panel_columns(end - j);
         operands o = {NULL, 1, lines, b + j, n, bias ? bias + j : NULL, k, accumulate};
         if (!direct_b) {
             pack(packed_b, PANEL, o.b, n, k, columns);
@@ -342,17 +356,20 @@ static void k_gemm_tn(void *c, const void *a_, const void *b_, const void *bias,
 
 #define SUM_COLUMNS 1024 /* columns of a partial sum that is kept in memory */
 
-/* out (n,) = sum of x (rows, n), rows being `cols` apart; n <= VL: the sum stays in a register. */
-INLINE void sum_few_columns(real *out, const real *x, i64 rows, i64 cols, int n)
+/* out (n,) = sum of x (rows, n), rows being `cols` apart; nv vectors of columns, of the last one n: the sums stay in
+ * registers. */
+INLINE void sum_few_columns(real *out, const real *x, i64 rows, i64 cols, const int nv, int n)
 {
-    vec total = vset(0);
+    vec total[NV], sum[NV];
+    EACH(j, nv) total[j] = vset(0);
     for (i64 r0 = 0; r0 < rows; r0 += FR_BLOCK) {
         const i64 end = rows - r0 < FR_BLOCK ? rows : r0 + FR_BLOCK;
-        vec sum = vset(0);
-        for (i64 r = r0; r < end; r++) sum = sum + take(x + r * cols, n);
-        total = r0 ? total + sum : sum;
+        EACH(j, nv) sum[j] = vset(0);
+        for (i64 r = r0; r < end; r++)
+            EACH(j, nv) sum[j] = sum[j] + take(x + r * cols + j * VL, j == nv - 1 ? n : VL);
+        EACH(j, nv) total[j] = r0 ? total[j] + sum[j] : sum[j];
     }
-    put(out, total, n);
+    EACH(j, nv) put(out + j * VL, total[j], j == nv - 1 ? n : VL);
 }
 
 INLINE void add_row(real *sum, const real *x, i64 n)
@@ -381,9 +398,11 @@ static void k_column_sum(void *out_, const void *x_, i64 rows, i64 cols)
     real *out = out_;
     const real *x = x_;
     if (rows == 0) memset(out, 0, (size_t)cols * sizeof(real));
-    else if (cols <= 128)
-        for (i64 j = 0; j < cols; j += VL) sum_few_columns(out + j, x + j, rows, cols, vrest(j, cols));
-    else
+    else if (cols <= 128) {
+        i64 j = 0;
+        for (; j + NV * VL <= cols; j += NV * VL) sum_few_columns(out + j, x + j, rows, cols, NV, VL);
+        for (; j < cols; j += VL) sum_few_columns(out + j, x + j, rows, cols, 1, vrest(j, cols));
+    } else
         for (i64 j = 0; j < cols; j += SUM_COLUMNS)
             sum_many_columns(out + j, x + j, rows, cols, cols - j < SUM_COLUMNS ? cols - j : SUM_COLUMNS);
 }
