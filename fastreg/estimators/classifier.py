@@ -1,6 +1,9 @@
 """MLPClassifier."""
 
+from typing import ClassVar
+
 import numpy as np
+from sklearn import neural_network
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
@@ -18,11 +21,55 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Parameters
     ----------
-    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
-shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
-beta_1, beta_2, epsilon, n_iter_no_change, max_fun
-        As in scikit-learn 1.9, whichever version is installed. `alpha` keeps its scale there: the penalty is divided by
-        the batch's number of rows, or by their sum of weights.
+    hidden_layer_sizes : int or array-like of int, default=(100,)
+        Units of the hidden layers.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+        Of the hidden layers.
+    solver : {"lbfgs", "sgd", "adam"}, default="adam"
+        "sgd" and "adam" train in batches, "lbfgs" (SciPy's L-BFGS-B) on the whole table, which suits small ones.
+    alpha : float, default=0.0001
+        Strength of the L2 penalty 0.5 alpha sum(coefs ** 2), which is divided by the batch's number of rows or by their
+        sum of weights, as in scikit-learn: larger batches are penalized less.
+    batch_size : int or "auto", default="auto"
+        Rows of a batch; "auto" is min(200, n_samples).
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Of "sgd": constant; divided by (t_ + 1) ** power_t after each epoch; or divided by 5 where training would stop.
+    learning_rate_init : float, default=0.001
+        The first learning rate of "sgd", and that of "adam".
+    power_t : float, default=0.5
+        Exponent of "invscaling".
+    max_iter : int, default=200
+        How many epochs at most; of "lbfgs" iterations.
+    shuffle : bool, default=True
+        Whether each epoch has an order of rows of its own.
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial weights, the validation set and the orders of rows: the numbers that scikit-learn draws.
+    tol : float, default=1e-4
+        By how much the loss or score of an epoch must improve on the best one; of "lbfgs" the gradient's limit.
+    verbose : bool, default=False
+        Whether each epoch is printed.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the fit before. Its validation set is drawn anew, as in scikit-learn:
+        rows that the fit before has trained on are among it.
+    momentum : float, default=0.9
+        Of "sgd".
+    nesterovs_momentum : bool, default=True
+        Whether the momentum of "sgd" is Nesterov's.
+    early_stopping : bool, default=False
+        Whether some rows are held out, and training stops when the accuracy there no longer improves; the best weights
+        are kept. Two classes are held out in their proportions, more are not, as in scikit-learn.
+    validation_fraction : float, default=0.1
+        The share of the rows that early stopping holds out.
+    beta_1 : float, default=0.9
+        Decay of the mean of gradients of "adam".
+    beta_2 : float, default=0.999
+        Decay of the mean of their squares.
+    epsilon : float, default=1e-8
+        What "adam" adds to the root of that mean.
+    n_iter_no_change : int or inf, default=10
+        After more epochs than these without improvement training stops.
+    max_fun : int, default=15000
+        How often "lbfgs" may compute the loss.
     n_threads : int, default=None
         How many threads may compute; None takes as many as pay. The numbers do not depend on it.
     dtype : {"float32", "float64"}, default=None
@@ -37,6 +84,9 @@ beta_1, beta_2, epsilon, n_iter_no_change, max_fun
     loss_curve_, best_loss_, validation_scores_, best_validation_score_
         Of the solvers "sgd" and "adam".
     """
+
+    _original: ClassVar[type] = neural_network.MLPClassifier
+    loss: ClassVar[str] = "log_loss"
 
     def __init__(
         self,
@@ -67,7 +117,33 @@ beta_1, beta_2, epsilon, n_iter_no_change, max_fun
         n_threads=None,
         dtype=None,
     ):
-        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            n_threads=n_threads,
+            dtype=dtype,
+        )
 
     @partial_fit_of_stochastic_solvers
     def partial_fit(self, X, y, sample_weight=None, classes=None):

@@ -4,27 +4,26 @@ import copy
 import inspect
 
 import numpy as np
-from sklearn import neural_network
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from fastreg.estimators.net import Net, net_of
 from fastreg.estimators.stochastic import Optimizer
 
 _OF_ONE_SIDE = {
-    *("_network", "_lock", "_optimizer", "coefs_", "intercepts_"),
+    *("_network", "_lock", "_optimizer", "coefs_", "intercepts_", "loss"),
     *("_best_coefs", "_best_intercepts", "_coef_indptr", "_intercept_indptr", "_sklearn_version"),
 }
 
 
 def from_sklearn(cls, estimator):
     """Return a `cls` that is fitted, and trains on, as scikit-learn's `estimator`."""
-    theirs = getattr(neural_network, cls.__name__)
+    theirs = cls._original
     if not isinstance(estimator, theirs):
         raise ValueError(f"estimator must be a {theirs.__module__}.{theirs.__name__}, got {type(estimator).__name__}")
     mine = cls(**estimator.get_params())
+    _copy_records(estimator, mine)
     if not hasattr(estimator, "coefs_"):
         return mine
-    _copy_records(estimator, mine)
     coefs, intercepts = estimator.coefs_, estimator.intercepts_
     net = net_of(coefs, intercepts, coefs[0].shape[0], estimator.activation, estimator.out_activation_)
     mine._adopt(net)
@@ -36,15 +35,15 @@ def from_sklearn(cls, estimator):
 
 def to_sklearn(estimator):
     """Return scikit-learn's estimator, fitted as this one is."""
-    kind = getattr(neural_network, type(estimator).__name__)
+    kind = estimator._original
     known = inspect.signature(kind.__init__).parameters
     parameters = estimator.get_params()
     if parameters.get("loss", "squared_error") != "squared_error" and "loss" not in known:
         raise ValueError(f"loss={parameters['loss']!r} needs scikit-learn 1.7 or newer")
     theirs = kind(**{name: value for name, value in parameters.items() if name in known})
+    _copy_records(estimator, theirs)
     if not hasattr(estimator, "coefs_"):
         return theirs
-    _copy_records(estimator, theirs)
     net = estimator._net()
     theirs.coefs_, theirs.intercepts_ = ([a.copy() for a in arrays] for arrays in (net.coefs, net.intercepts))
     theirs._best_coefs, theirs._best_intercepts = ([a.copy() for a in arrays] for arrays in (net.coefs, net.intercepts))

@@ -2,7 +2,7 @@
 
 from numbers import Integral, Real
 from threading import Lock
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -14,11 +14,13 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastreg.csr import CSR
 from fastreg.data import is_finite
+from fastreg.errors import ModelStateError
 from fastreg.estimators.exchange import from_sklearn, to_sklearn
 from fastreg.estimators.lbfgs import Objective, fit_lbfgs
 from fastreg.estimators.net import Net, draw, net_of
-from fastreg.estimators.stochastic import SOLVERS, fit_stochastic
+from fastreg.estimators.stochastic import SOLVERS, begin_records, fit_stochastic
 
+_FORMAT = 1  # of the parameters in pickles: the order and the alignment of fastreg.layout
 _KEPT_APART = ("_network", "_lock")  # of the attributes, what no pickle holds
 _POSITIVE = Interval(Real, 0, None, closed="neither")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
@@ -63,6 +65,61 @@ class BaseMLP(BaseEstimator):
         "dtype": [None, StrOptions({"float32", "float64"})],
     }  # fmt: skip
 
+    def __init__(
+        self,
+        *,
+        hidden_layer_sizes,
+        activation,
+        solver,
+        alpha,
+        batch_size,
+        learning_rate,
+        learning_rate_init,
+        power_t,
+        max_iter,
+        shuffle,
+        random_state,
+        tol,
+        verbose,
+        warm_start,
+        momentum,
+        nesterovs_momentum,
+        early_stopping,
+        validation_fraction,
+        beta_1,
+        beta_2,
+        epsilon,
+        n_iter_no_change,
+        max_fun,
+        n_threads,
+        dtype,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.n_threads = n_threads
+        self.dtype = dtype
+
     # ---- training
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -98,13 +155,15 @@ class BaseMLP(BaseEstimator):
         X, y = self._validate_input(X, y, incremental, reset=first)
         weights = None if sample_weight is None else _as_weights(sample_weight, X)
         y = y.reshape(-1, 1) if y.ndim == 1 else y
+        if not first:
+            self._check_layers(len(hidden), y.shape[1])
         self.n_outputs_ = y.shape[1]
         self._random_state = check_random_state(self.random_state)
         if first:
             self._initialize((X.shape[1], *hidden, y.shape[1]), X.dtype)
         net = self._net(float64=self.solver == "lbfgs").writable()
         self._adopt(net)
-        X, weights = _as_rows(X, net.dtype), None if weights is None else weights.astype(net.dtype, copy=False)
+        X, weights = _as_rows(X, net.dtype), None if weights is None else _narrowed(weights, net.dtype)
         if self.solver == "lbfgs":
             fit_lbfgs(self, net, X, y, weights)
         else:
@@ -126,6 +185,16 @@ class BaseMLP(BaseEstimator):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return sizes
 
+    def _check_layers(self, n_hidden, n_outputs):
+        """Demand what a training that goes on cannot change."""
+        if n_hidden + 2 != self.n_layers_:
+            raise ValueError(
+                f"hidden_layer_sizes has {n_hidden} layers, the fitted network {self.n_layers_ - 2}: fit anew, with"
+                " warm_start=False"
+            )
+        if n_outputs != self.n_outputs_:
+            raise ValueError(f"y has {n_outputs} outputs, the fitted network {self.n_outputs_}: fit anew")
+
     def _initialize(self, units, dtype):
         """Draw the initial weights, and begin all records."""
         self.n_iter_ = self.t_ = 0
@@ -135,11 +204,8 @@ class BaseMLP(BaseEstimator):
         draw(net, self._random_state, dtype)
         self._adopt(net)
         if self.solver in SOLVERS:
-            self.loss_curve_ = []
-            self._no_improvement_count = 0
-            self.validation_scores_: Any = [] if self.early_stopping else None
-            self.best_validation_score_ = -np.inf if self.early_stopping else None
-            self.best_loss_ = None if self.early_stopping else np.inf
+            self.best_loss_ = self.validation_scores_ = self.best_validation_score_ = None
+            begin_records(self, anew=True)
 
     def _adopt(self, net):
         self._network, self.coefs_, self.intercepts_ = net, list(net.coefs), list(net.intercepts)
@@ -182,7 +248,7 @@ class BaseMLP(BaseEstimator):
         check_is_fitted(self)
         _refuse_masked("X", X)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        net = self._net()
+        net = self._net(float64=self.dtype is None and np.result_type(X.dtype, np.float32) != np.float32)
         outputs = net.raw_outputs(_as_rows(X, net.dtype), self.n_threads)
         if not is_finite(outputs):
             row = int(np.argmin(np.isfinite(outputs).all(axis=1)))
@@ -218,7 +284,7 @@ class BaseMLP(BaseEstimator):
         net = state.get("_network")
         if net is not None and net.holds(self.coefs_, self.intercepts_):
             del state["coefs_"], state["intercepts_"]
-            state["_parameters"] = net.units, net.activation, net.out_activation, net.dtype, net.buffer
+            state["_parameters"] = _FORMAT, net.units, net.activation, net.out_activation, net.dtype, net.buffer
         return {name: value for name, value in state.items() if name not in _KEPT_APART}
 
     def __setstate__(self, state):
@@ -226,6 +292,9 @@ class BaseMLP(BaseEstimator):
         parameters = state.pop("_parameters", None)
         super().__setstate__(state)
         if parameters is not None:
+            version, *parameters = parameters
+            if version != _FORMAT:
+                raise ModelStateError(f"pickled by another fastreg: format {version}, this one reads {_FORMAT}")
             self._adopt(Net(*parameters))
 
 
@@ -246,10 +315,20 @@ def _as_weights(sample_weight, X):
     return weights
 
 
+def _narrowed(weights, dtype):
+    """Return the row weights in the dtype of training, where none may overflow, nor all vanish."""
+    with np.errstate(over="ignore", under="ignore"):
+        weights = weights.astype(dtype, copy=False)
+    if not weights.any() or not is_finite(weights):
+        raise ValueError(f"sample_weight is all 0, or infinite, as {dtype}: scale it")
+    return weights
+
+
 def _as_rows(X, dtype):
     """Return X as the engine takes it."""
     if not sparse.issparse(X):
-        return np.ascontiguousarray(X, dtype=dtype)
+        with np.errstate(over="ignore"):  # seen in what comes out
+            return np.ascontiguousarray(X, dtype=dtype)
     X = X.tocsr()
     if not X.has_canonical_format:
         X = X.copy()

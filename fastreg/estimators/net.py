@@ -43,6 +43,10 @@ class Net:
         if buffer is None:
             _check_memory(layout.n_parameters, self.dtype)
             buffer = aligned_zeros(layout.size, self.dtype)
+        elif buffer.shape != (layout.size,) or buffer.dtype != self.dtype:
+            raise ModelStateError(
+                f"{buffer.dtype} parameters of shape {buffer.shape} are not those of units {self.units}"
+            )
         self.buffer = buffer
         self.coefs, self.intercepts = self.views(self.buffer)
         self._inference = Inference(lambda labels: Engine(self.plan(), self.buffer), self.loss, units[-1], self.dtype)
@@ -110,7 +114,9 @@ class Net:
             for number, array in enumerate(arrays):
                 bad = int((~np.isfinite(array)).sum())
                 if bad:
-                    raise ModelStateError(f"{name}[{number}] has {bad} value(s) that are NaN or infinite: fit again")
+                    raise ModelStateError(
+                        f"{name}[{number}] has {bad} value(s) that are NaN or infinite: fit anew, with warm_start=False"
+                    )
 
 
 def _check_memory(n_parameters, dtype):

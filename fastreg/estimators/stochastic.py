@@ -114,24 +114,22 @@ class Epochs:
         size, n_rows = _batch_size(estimator.batch_size, len(rows)), len(rows)
         self._bounds = np.append(np.arange(0, n_rows, size, dtype=np.int64), n_rows)
         self._shares = np.diff(self._bounds) / n_rows
-        self._results = np.empty((len(self._shares), 3))
+        self._rates, self._results = np.empty(len(self._shares)), np.empty((len(self._shares), 3))
         self._reported = net.loss.reported(net.n_outputs)
 
     def train(self):
         """Train one epoch; return its mean objective."""
         if self._shuffle:
-            permutation = np.arange(len(self._rows))
-            self._random_state.shuffle(permutation)
-            self._rows = self._rows[permutation]
-        rates = np.full(len(self._results), self._optimizer.learning_rate)
+            self._random_state.shuffle(self._rows)
+        self._rates.fill(self._optimizer.learning_rate)
         self._engine.run(
-            *self._data, self._rows, self._bounds, rates, self._state, self._results,
+            *self._data, self._rows, self._bounds, self._rates, self._state, self._results,
             seed=0, step=0, threads=self._threads, stop_at_divergence=False,
         )  # fmt: skip
         loss, mass, penalty = self._results.T
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of a training that diverges
             objective = np.where(mass > 0, loss * self._reported / mass, 0) + penalty
-            return float(objective @ self._shares)
+            return objective @ self._shares
 
 
 class Best:
@@ -142,7 +140,10 @@ class Best:
             y = estimator._label_binarizer.inverse_transform(y[rows])
         else:
             y = y[rows]
-        self._data = X[rows], y, None if sample_weight is None else sample_weight[rows]
+        weights = None if sample_weight is None else sample_weight[rows]
+        if weights is not None and not weights.any():
+            raise ValueError(f"all {len(rows)} rows of the validation set have sample weight 0: score is undefined")
+        self._data = X[rows], y, weights
         self._net, self._weights = net, net.buffer.copy()
 
     def score(self, estimator):
@@ -157,6 +158,7 @@ class Best:
 
 def fit_stochastic(estimator, net, X, y, sample_weight, incremental):
     """Train the net as scikit-learn does; record what it records."""
+    begin_records(estimator)
     if not incremental or not hasattr(estimator, "_optimizer"):
         estimator._optimizer = Optimizer.of(estimator)
     if estimator.early_stopping and incremental:
@@ -171,6 +173,18 @@ def fit_stochastic(estimator, net, X, y, sample_weight, incremental):
     finally:
         if best:
             best.restore()
+
+
+def begin_records(estimator, anew=False):
+    """Begin the records of the epochs; those of a training before, unless `anew`, go on where it kept them."""
+    kept = {} if anew else vars(estimator)
+    if kept.get("loss_curve_") is None:
+        estimator.loss_curve_, estimator._no_improvement_count = [], 0
+    if not estimator.early_stopping:
+        if kept.get("best_loss_") is None:
+            estimator.best_loss_ = np.inf
+    elif kept.get("validation_scores_") is None:
+        estimator.validation_scores_, estimator.best_validation_score_ = [], -np.inf
 
 
 def _train(estimator, epochs, best, n_rows, incremental):
