@@ -112,15 +112,15 @@ def deviation(combination, rows=150):
         return abs(mine.loss_ - theirs.loss_) / theirs.loss_, weights
     if mine.n_iter_ != theirs.n_iter_ or mine._no_improvement_count != theirs._no_improvement_count:
         return np.inf, np.inf
-    curves = [(mine.loss_curve_, theirs.loss_curve_)]
-    if mine.early_stopping:
-        curves.append((mine.validation_scores_, theirs.validation_scores_))
-    return max(relative(*curve) for curve in curves), weights
+    curve = relative(mine.loss_curve_, theirs.loss_curve_)
+    if mine.early_stopping:  # of scores, R2 may be near 0
+        curve = max(curve, relative(mine.validation_scores_, theirs.validation_scores_, least=1e-3))
+    return curve, weights
 
 
-def relative(values, expected):
+def relative(values, expected, least=0.0):
     values, expected = np.array(values), np.array(expected)
-    return (np.abs(values - expected) / np.maximum(np.abs(expected), 1e-3)).max()
+    return (np.abs(values - expected) / np.maximum(np.abs(expected), least)).max()
 
 
 def main(argv):

@@ -5,7 +5,6 @@ from typing import ClassVar
 import numpy as np
 from sklearn import neural_network
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
@@ -73,7 +72,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     n_threads : int, default=None
         How many threads may compute; None takes as many as pay. The numbers do not depend on it.
     dtype : {"float32", "float64"}, default=None
-        What X is converted to. None keeps float32 and makes float64 of everything else, as scikit-learn does.
+        What X is converted to. None keeps float32 and makes float64 of everything else, as scikit-learn does. A fit
+        that begins anew looks at it, and predictions do.
 
     Attributes
     ----------
@@ -192,9 +192,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)
 
     def _score(self, net, X, y, sample_weight):
-        """Return the accuracy of early stopping."""
+        """Return the accuracy of early stopping, for y as `_validate_input` returns it."""
         outputs = net.activate(net.raw_outputs(X, self.n_threads))
-        return accuracy_score(y, self._predictions(outputs), sample_weight=sample_weight)
+        hits = (self._decisions(outputs) == self._decisions(y)).all(axis=1)
+        return float(np.average(hits, weights=sample_weight))
+
+    def _decisions(self, outputs):
+        """Return the column of each row's class, or of each column whether it applies: what predictions differ in."""
+        if self.out_activation_ == "softmax":
+            return outputs.argmax(axis=1)[:, None]
+        return outputs > 0.5 if len(self.classes_) > 1 else np.zeros(outputs.shape, bool)
 
     def _choose_out_activation(self):
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"

@@ -20,7 +20,7 @@ def from_sklearn(cls, estimator):
     theirs = cls._original
     if not isinstance(estimator, theirs):
         raise ValueError(f"estimator must be a {theirs.__module__}.{theirs.__name__}, got {type(estimator).__name__}")
-    mine = cls(**estimator.get_params())
+    mine = cls(**copy.deepcopy(estimator.get_params(deep=False)))
     _copy_records(estimator, mine)
     if not hasattr(estimator, "coefs_"):
         return mine
@@ -37,7 +37,7 @@ def to_sklearn(estimator):
     """Return scikit-learn's estimator, fitted as this one is."""
     kind = estimator._original
     known = inspect.signature(kind.__init__).parameters
-    parameters = estimator.get_params()
+    parameters = copy.deepcopy(estimator.get_params(deep=False))
     if parameters.get("loss", "squared_error") != "squared_error" and "loss" not in known:
         raise ValueError(f"loss={parameters['loss']!r} needs scikit-learn 1.7 or newer")
     theirs = kind(**{name: value for name, value in parameters.items() if name in known})

@@ -29,12 +29,20 @@ class Objective:
         self._engine = Engine(net.plan(None, 0.5 * alpha / mass), net.buffer)
         self._gradient = np.zeros_like(net.buffer)
         self._gradients = net.views(self._gradient)
+        self.least, self._best = np.inf, None
 
     def __call__(self, packed):
         self.unpack(packed)
         loss = self._engine.gradient(self._gradient, *self._data, threads=self._threads)
         loss = loss * self._net.loss.reported(self._net.n_outputs) + self._engine.penalty(self._gradient)
+        if loss < self.least:
+            self.least, self._best = loss, packed.copy()
         return loss, pack(*self._gradients)
+
+    def restore(self):
+        """Go back to the parameters of the least loss."""
+        if self._best is not None:
+            self.unpack(self._best)
 
     def unpack(self, packed):
         start = 0
@@ -52,10 +60,20 @@ def fit_lbfgs(estimator, net, X, y, sample_weight):
     """Minimize from the net's parameters on; record what scikit-learn records."""
     objective = Objective(net, X, net.targets(y), sample_weight, estimator.alpha, estimator.n_threads)
     printing = {"iprint": 1 if estimator.verbose else -1} if _IPRINT else {}
-    result = scipy.optimize.minimize(
-        objective, pack(net.coefs, net.intercepts), method="L-BFGS-B", jac=True,
-        options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol, **printing},
-    )  # fmt: skip
+    options = {"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol, **printing}
+
+    def count(_):
+        estimator.n_iter_ += 1
+
+    estimator.n_iter_ = 0
+    try:
+        result = scipy.optimize.minimize(
+            objective, pack(net.coefs, net.intercepts), method="L-BFGS-B", jac=True, callback=count, options=options
+        )
+    except KeyboardInterrupt:
+        objective.restore()
+        estimator.loss_ = np.float64(objective.least)
+        raise
     estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
-    estimator.loss_ = result.fun
+    estimator.loss_ = np.float64(result.fun)
     objective.unpack(result.x)

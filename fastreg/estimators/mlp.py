@@ -62,7 +62,7 @@ class BaseMLP(BaseEstimator):
         "n_iter_no_change": [_COUNT, Options(Real, {np.inf})],
         "max_fun": [_COUNT],
         "n_threads": [None, _COUNT],
-        "dtype": [None, StrOptions({"float32", "float64"})],
+        "dtype": [None, StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64})],
     }  # fmt: skip
 
     def __init__(
@@ -249,11 +249,8 @@ class BaseMLP(BaseEstimator):
         _refuse_masked("X", X)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         net = self._net(float64=self.dtype is None and np.result_type(X.dtype, np.float32) != np.float32)
-        outputs = net.raw_outputs(_as_rows(X, net.dtype), self.n_threads)
-        if not is_finite(outputs):
-            row = int(np.argmin(np.isfinite(outputs).all(axis=1)))
-            raise ValueError(f"the outputs of row {row} of X are not finite: scale X")
-        return net.activate(outputs)
+        outputs = _finite(net.raw_outputs(_as_rows(X, net.dtype), self.n_threads))
+        return _finite(net.activate(outputs))  # which has an exp where rates are predicted
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -301,6 +298,14 @@ class BaseMLP(BaseEstimator):
 def partial_fit_of_stochastic_solvers(method):
     """Make `partial_fit` of a method that only the solvers "sgd" and "adam" have."""
     return available_if(_has_partial_fit)(_fit_context(prefer_skip_nested_validation=True)(method))
+
+
+def _finite(outputs):
+    """Demand finite outputs."""
+    if not is_finite(outputs):
+        row = int(np.argmin(np.isfinite(outputs).all(axis=1)))
+        raise ValueError(f"the outputs of row {row} of X are not finite: look for NaN there, and scale X")
+    return outputs
 
 
 def _as_weights(sample_weight, X):

@@ -77,7 +77,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_threads : int, default=None
         How many threads may compute; None takes as many as pay. The numbers do not depend on it.
     dtype : {"float32", "float64"}, default=None
-        What X is converted to. None keeps float32 and makes float64 of everything else, as scikit-learn does.
+        What X is converted to. None keeps float32 and makes float64 of everything else, as scikit-learn does. A fit
+        that begins anew looks at it, and predictions do.
 
     Attributes
     ----------
@@ -179,10 +180,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _score(self, net, X, y, sample_weight):
         """Return the R2 of early stopping, NaN for predictions that are not finite."""
-        predictions = self._predictions(net.activate(net.raw_outputs(X, self.n_threads)))
+        predictions = net.activate(net.raw_outputs(X, self.n_threads))
         if not np.isfinite(predictions).all():
             return np.nan
-        return r2_score(y, predictions, sample_weight=sample_weight)
+        weight = 1.0 if sample_weight is None else sample_weight[:, None]
+        with np.errstate(over="ignore"):  # of a training that diverges
+            residual = (weight * (y - predictions) ** 2).sum(axis=0)
+        total = (weight * (y - np.average(y, axis=0, weights=sample_weight)) ** 2).sum(axis=0)
+        if not (residual.all() and total.all()):
+            return r2_score(y, predictions, sample_weight=sample_weight)
+        return float(np.average(1 - residual / total))
 
     def _choose_out_activation(self):
         return "exp" if self.loss == "poisson" else "identity"

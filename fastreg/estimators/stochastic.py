@@ -135,15 +135,11 @@ class Epochs:
 class Best:
     """The weights of the best validation score."""
 
-    def __init__(self, estimator, net, X, y, sample_weight, rows):
-        if is_classifier(estimator):
-            y = estimator._label_binarizer.inverse_transform(y[rows])
-        else:
-            y = y[rows]
+    def __init__(self, net, X, y, sample_weight, rows):
         weights = None if sample_weight is None else sample_weight[rows]
         if weights is not None and not weights.any():
             raise ValueError(f"all {len(rows)} rows of the validation set have sample weight 0: score is undefined")
-        self._data = X[rows], y, weights
+        self._data = X[rows], y[rows], weights
         self._net, self._weights = net, net.buffer.copy()
 
     def score(self, estimator):
@@ -166,7 +162,7 @@ def fit_stochastic(estimator, net, X, y, sample_weight, incremental):
     rows, best = np.arange(X.shape[0], dtype=np.int64), None
     if estimator.early_stopping:
         rows, held_out = _split(estimator, y, rows)
-        best = Best(estimator, net, X, y, sample_weight, held_out)
+        best = Best(net, X, y, sample_weight, held_out)
     epochs = Epochs(estimator, net, X, y, sample_weight, rows)
     try:
         _train(estimator, epochs, best, len(rows), incremental)
