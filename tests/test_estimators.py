@@ -7,6 +7,7 @@ original are tested under the number that they have in scikit-learn's list of is
 import _thread
 import ast
 import copy
+import gc
 import inspect
 import os
 import pickle
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from itertools import pairwise
 from pathlib import Path
 
@@ -300,13 +302,17 @@ def test_fitted_attributes_are_the_originals(kind, settings):
 def test_what_is_printed_and_warned(kind, settings, capsys):
     X, y = data(kind)
     said = []
-    for estimator in pair(kind, max_iter=12, random_state=0, verbose=True, n_iter_no_change=1, tol=0.1, **settings):
+    shared = {"max_iter": 40, "random_state": 0, "n_iter_no_change": 1, "tol": 0.1, **settings}
+    for estimator in pair(kind, verbose=True, **shared):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             estimator.fit(X, y)
         said.append((capsys.readouterr().out, [(w.category, str(w.message)) for w in caught]))
     assert said[0] == said[1]
     assert said[0][0].startswith("Iteration 1, loss = ")
+    assert said[0][0].endswith("Stopping.\n")
+    getattr(fr, PAIRS[kind])(**shared).fit(X, y)
+    assert capsys.readouterr().out == ""
 
 
 def test_the_convergence_warning_is_the_originals():
@@ -352,7 +358,23 @@ def test_a_network_larger_than_the_machine_is_refused_before_memory_is_taken():
 @both
 def test_predict_before_fit(kind):
     with pytest.raises(NotFittedError):
-        getattr(fr, PAIRS[kind])().predict([[1.0]])
+        own(kind).predict([[1.0]])
+    refused = own(kind)
+    with pytest.raises(ValueError, match=r"sample_weight.shape == \(3,\)"):
+        refused.fit([[1.0], [2.0]], [0.0, 1.0], sample_weight=[1.0, 1.0, 1.0])
+    with pytest.raises(NotFittedError):
+        refused.predict([[1.0]])
+
+
+@both
+def test_one_object_fits_other_targets_anew(kind):
+    X, y = data(kind)
+    twins = pair(kind, max_iter=3, random_state=0)
+    for other in (y, y > 0, np.stack([y > 0, y < 1], axis=1), y):
+        for estimator in twins:
+            estimator.fit(X, other.astype(int))
+        assert_twins(*twins)
+        np.testing.assert_array_equal(*(e.fit(X, other.astype(int)).predict(X).shape for e in twins))
 
 
 def test_a_value_beyond_float32_is_refused():
@@ -538,6 +560,24 @@ def test_memory_maps_are_read_in_place_and_copied_when_trained(tmp_path):
     mapped.partial_fit(X, y)
     assert mapped.coefs_[0].flags.writeable
     assert (tmp_path / "net.joblib").read_bytes() == before
+
+
+@both
+def test_memory_is_freed_at_once(kind):
+    """Not when Python next looks for cycles: refitting a large network would fill the machine first."""
+    X, y = data(kind)
+    net = fitted(kind)
+    net.predict(X)
+    networks = [weakref.ref(net._network)]
+    gc.disable()
+    try:
+        networks.append(weakref.ref(net.fit(X, y)._network))
+        assert networks[0]() is None
+        net.predict(X)
+        del net
+        assert networks[1]() is None
+    finally:
+        gc.enable()
 
 
 def test_an_unfitted_pickle_and_a_clone():

@@ -13,5 +13,11 @@ import fastreg
 neural_network.MLPClassifier, neural_network.MLPRegressor = fastreg.MLPClassifier, fastreg.MLPRegressor
 
 
+def pytest_collection_modifyitems(items):
+    for module in {item.module for item in items}:
+        assert module.MLPClassifier is fastreg.MLPClassifier
+        assert module.MLPRegressor is fastreg.MLPRegressor
+
+
 def pytest_report_header():
     return f"MLPClassifier and MLPRegressor: {neural_network.MLPClassifier.__module__}, fastreg {fastreg.__version__}"

@@ -245,7 +245,7 @@ class BaseMLP(BaseEstimator):
 
     def _outputs(self, X):
         """Return what the output units say of X, (n_samples, n_outputs)."""
-        check_is_fitted(self)
+        check_is_fitted(self, "coefs_")
         _refuse_masked("X", X)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         net = self._net(float64=self.dtype is None and np.result_type(X.dtype, np.float32) != np.float32)

@@ -39,7 +39,8 @@ class Net:
     def __init__(self, units, activation, out_activation, dtype, buffer=None):
         self.units, self.activation, self.out_activation = tuple(map(int, units)), activation, out_activation
         self.dtype, self.loss = np.dtype(dtype), OUTPUTS[out_activation]
-        layout = self.plan().layout
+        plan = self.plan()
+        layout = self._layout = plan.layout
         if buffer is None:
             _check_memory(layout.n_parameters, self.dtype)
             buffer = aligned_zeros(layout.size, self.dtype)
@@ -49,7 +50,8 @@ class Net:
             )
         self.buffer = buffer
         self.coefs, self.intercepts = self.views(self.buffer)
-        self._inference = Inference(lambda labels: Engine(self.plan(), self.buffer), self.loss, units[-1], self.dtype)
+        # No `self` in there: what refers to itself is freed when Python looks for it, not when it is dropped.
+        self._inference = Inference(lambda labels: Engine(plan, buffer), self.loss, units[-1], self.dtype)
 
     @property
     def n_outputs(self):
@@ -66,7 +68,7 @@ class Net:
 
     def views(self, buffer):
         """Return the weights and the biases in a flat array like `buffer`."""
-        views = tuple(self.plan().layout.views(buffer).values())
+        views = tuple(self._layout.views(buffer).values())
         return views[: len(views) // 2], views[len(views) // 2 :]
 
     def holds(self, coefs, intercepts):

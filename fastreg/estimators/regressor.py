@@ -75,7 +75,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     max_fun : int, default=15000
         How often "lbfgs" may compute the loss.
     n_threads : int, default=None
-        How many threads may compute; None takes as many as pay. The numbers do not depend on it.
+        How many threads may compute; None takes as many as pay. The numbers do not depend on it. These are no BLAS
+        threads: threadpoolctl does not know them.
     dtype : {"float32", "float64"}, default=None
         What X is converted to. None keeps float32 and makes float64 of everything else, as scikit-learn does. A fit
         that begins anew looks at it, and predictions do.
