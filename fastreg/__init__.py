@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
     raise ImportError("fastreg's compiled core is missing; build it with: pip install -e .") from error
 
 if TYPE_CHECKING:
-    from fastreg import functional, kernels, plot, reference
+    from fastreg import functional, kernels, metrics, plot, reference
     from fastreg.callbacks import EarlyStopping
     from fastreg.checkpoint import Checkpoint, resume
     from fastreg.config import show_config
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from fastreg.files import load, save
     from fastreg.history import History
     from fastreg.layers import Activation, Dense, Dropout
-    from fastreg.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
+    from fastreg.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, Poisson, Quantile, SquaredError
     from fastreg.network import Network
     from fastreg.optimizers import SGD, Adam, AdamW
     from fastreg.penalties import L1, L2, ElasticNet
@@ -53,7 +53,15 @@ _HOMES = {
     "files": ("load", "save"),
     "history": ("History",),
     "layers": ("Activation", "Dense", "Dropout"),
-    "losses": ("BinaryCrossEntropy", "CrossEntropy", "SquaredError"),
+    "losses": (
+        "AbsoluteError",
+        "BinaryCrossEntropy",
+        "CrossEntropy",
+        "Huber",
+        "Poisson",
+        "Quantile",
+        "SquaredError",
+    ),
     "network": ("Network",),
     "optimizers": ("SGD", "Adam", "AdamW"),
     "penalties": ("L1", "L2", "ElasticNet"),
@@ -65,6 +73,7 @@ __all__ = [
     "L1",
     "L2",
     "SGD",
+    "AbsoluteError",
     "Activation",
     "Adam",
     "AdamW",
@@ -78,15 +87,19 @@ __all__ = [
     "EarlyStopping",
     "ElasticNet",
     "History",
+    "Huber",
     "ModelFileError",
     "ModelStateError",
     "Network",
     "NotBuiltError",
+    "Poisson",
+    "Quantile",
     "SquaredError",
     "functional",
     "kernels",
     "load",
     "load_safetensors",
+    "metrics",
     "plot",
     "reference",
     "resume",
@@ -99,7 +112,7 @@ __all__ = [
 def __getattr__(name):
     if name in _HOME:
         value = getattr(importlib.import_module(f"fastreg.{_HOME[name]}"), name)
-    elif name in ("functional", "kernels", "plot", "reference"):
+    elif name in ("functional", "kernels", "metrics", "plot", "reference"):
         value = importlib.import_module(f"fastreg.{name}")
     else:
         raise AttributeError(f"module 'fastreg' has no attribute {name!r}")

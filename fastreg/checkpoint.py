@@ -11,7 +11,7 @@ d) Floats of a memory are arrays, which hold every bit, and infinity.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -43,7 +43,10 @@ FIT = {
     "shuffle": bool,
     "metrics": [(str, {"function": str})],
     "callbacks": [_named],
+    "class_weight": (None, str, [[object]]),
 }
+NEWER = {"class_weight": None}
+"""Settings that files of before lack: what they were then."""
 ARRAY = {"shape": [strict.natural], "sha256": str}
 TABLE = {"X": ARRAY, "y": ARRAY, "sample_weight": (None, ARRAY)}
 DATA = TABLE | {"validation": [TABLE | {"name": str}]}
@@ -148,6 +151,7 @@ def resume(
     metrics=None,
     shuffle=None,
     sample_weight=None,
+    class_weight=None,
     n_threads=None,
     verbose=0,
 ):
@@ -166,7 +170,7 @@ def resume(
     network : Network, optional
         To be trained on, in place of a new one. It must be described as that of the checkpoint (layers, penalties,
         loss, dtype, seed, engine); its parameters and its optimizer's memory become those of the checkpoint.
-    epochs, batch_size, optimizer, shuffle : optional
+    epochs, batch_size, optimizer, shuffle, class_weight : optional
         As in `fit`; None is what the checkpoint says.
     callbacks, metrics : optional
         As in `fit`, all of them; None is what the checkpoint says. They must be given where some are functions or
@@ -197,6 +201,8 @@ def resume(
     """
     with refusing(path):
         header, tensors = read(path, "checkpoint")
+        if isinstance(header.get("fit"), dict):
+            header["fit"] = NEWER | header["fit"]
         strict.check(header, CHECKPOINT)
         saved = rebuild(header, tensors)
         settings = _stored_settings(header, saved, path)
@@ -204,6 +210,7 @@ def resume(
         network = saved
     loss, dtype = saved._spec.loss, saved._spec.dtype
     given = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "shuffle": shuffle}
+    given["class_weight"] = class_weight
     given |= {"callbacks": callbacks, "metrics": None if metrics is None else as_metrics(metrics, loss)}
     given = {name: value for name, value in given.items() if value is not None}
     settings = replace(settings, **given)
@@ -229,7 +236,7 @@ def resume(
         X, y, epochs=settings.epochs, batch_size=settings.batch_size, optimizer=settings.optimizer,
         validation=validation, callbacks=[_AtStart(compare), *settings.callbacks, _AtStart(go_on)],
         metrics=tuple(settings.metrics.values()), shuffle=settings.shuffle, sample_weight=sample_weight,
-        n_threads=n_threads, verbose=verbose,
+        class_weight=settings.class_weight, n_threads=n_threads, verbose=verbose,
     )  # fmt: skip
     return Resumed(network, history)
 
@@ -253,7 +260,15 @@ def _fit(run):
         "shuffle": bool(settings.shuffle),
         "metrics": [name if is_own(function) else {"function": name} for name, function in settings.metrics.items()],
         "callbacks": [_callback(each) for each in settings.callbacks if not isinstance(each, Checkpoint | _AtStart)],
+        "class_weight": _class_weight(settings.class_weight),
     }
+
+
+def _class_weight(class_weight):
+    """Return class weights as JSON holds them: a dict as pairs of code and weight."""
+    if not isinstance(class_weight, Mapping):
+        return class_weight
+    return sorted([int(code), float(weight)] for code, weight in class_weight.items())
 
 
 def _callback(callback):
@@ -272,11 +287,12 @@ def _stored_settings(header, saved, path):
     fit, rows = header["fit"], header["data"]["X"]["shape"]
     if not rows or fit["batch_size"] > rows[0]:
         raise ValueError(f"header.fit.batch_size is {fit['batch_size']}, but X has the shape {rows}")
-    writer = Checkpoint(os.fsdecode(path), **header["checkpoint"])
+    writer, weight = Checkpoint(os.fsdecode(path), **header["checkpoint"]), fit["class_weight"]
     return Settings(
         epochs=fit["epochs"], batch_size=fit["batch_size"], optimizer=saved._state.optimizer,
         callbacks=(*_stored_callbacks(fit), writer), shuffle=fit["shuffle"], n_threads=None, verbose=0,
         metrics=as_metrics([name for name in fit["metrics"] if isinstance(name, str)], saved._spec.loss),
+        class_weight=dict(weight) if isinstance(weight, list) else weight,
     )  # fmt: skip
 
 

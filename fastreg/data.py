@@ -7,7 +7,7 @@ Nothing here writes into what was passed.
 import operator
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from numbers import Real
@@ -27,11 +27,24 @@ class Dataset:
     targets: np.ndarray  # int32 labels (n,), or (n, n_outputs) of X's dtype
     weights: np.ndarray | None  # (n,) of X's dtype
     flat: bool  # y was 1-D
+    balanced: np.ndarray | None = None  # `weights` times those of classes, which count in training alone
 
     @property
     def labels(self):
         """Whether the targets are integer labels."""
         return self.targets.ndim == 1
+
+    @property
+    def training_weights(self):
+        """The row weights that training counts with."""
+        return self.weights if self.balanced is None else self.balanced
+
+    def balance(self, factors):
+        """Return the same data with row weights that are multiplied in training; by None they are not."""
+        if factors is None:
+            return self
+        weights = factors if self.weights is None else factors * self.weights
+        return replace(self, balanced=as_weights("class_weight", weights, self.X, self.X.dtype))
 
     @cached_property
     def fingerprint(self):
@@ -39,7 +52,8 @@ class Dataset:
 
         Arrays count as the network sees them, in its dtype: the same numbers passed as another type are the same.
         """
-        arrays = {"X": self.X, "y": self.targets.reshape(-1) if self.flat else self.targets}
+        one_column = self.flat and not self.labels
+        arrays = {"X": self.X, "y": np.ascontiguousarray(self.targets[:, 0]) if one_column else self.targets}
         return {name: _fingerprint(array) for name, array in (arrays | {"sample_weight": self.weights}).items()}
 
 
@@ -54,6 +68,7 @@ def as_dataset(X, y, sample_weight, loss, plan, *, names=("X", "y")):
     targets = as_targets(names[1], y, loss, plan.n_outputs, plan.dtype)
     if targets.ndim == 2:
         check_finite(names[1], targets.reshape(y.shape), y)
+        targets = targets if targets.shape[1] == plan.n_outputs else np.repeat(targets, plan.n_outputs, axis=1)
     weights = None if sample_weight is None else as_weights("sample_weight", sample_weight, X, plan.dtype)
     return Dataset(X, targets, weights, y.ndim == 1)
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fastreg.targets import predictions, truths
+from fastreg.metrics import measure
+from fastreg.targets import predictions, probabilities, truths
 from fastreg.threads import threads_for
 
 
@@ -42,9 +43,11 @@ class Inference:
         """Return the metrics, given as a dict of names to functions, of a `Dataset`."""
         if not metrics:
             return {}
-        y = truths(data.targets, self._loss, data.flat)
-        prediction = predictions(self.outputs(data.X, n_threads), self._loss, data.flat)
-        return {name: float(metric(y, prediction)) for name, metric in metrics.items()}
+        loss, outputs = self._loss, self.outputs(data.X, n_threads)
+        return measure(
+            metrics, loss, truths(data.targets, loss, data.flat), predictions(outputs, loss, data.flat),
+            lambda: probabilities(outputs, loss, data.flat),
+        )  # fmt: skip
 
     def _engine(self, labels):
         engine = self._engines.get(labels)

@@ -1,6 +1,7 @@
 """Losses: what is minimized, which activation is fused with it, and which kernel computes both."""
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
 
 from fastreg.checks import check_name, check_number
@@ -21,6 +22,10 @@ class Loss:
         if labels:
             raise ValueError(f"{self.name} takes a float matrix of targets, not integer labels")
         return self.name
+
+    def columns(self, n_outputs):
+        """Return how many columns y has; a single one is what all outputs are compared with."""
+        return n_outputs
 
     def output_weight(self, n_outputs):
         """Return the weight of one output in the loss of a row: here the mean over outputs."""
@@ -104,7 +109,101 @@ class SquaredError(Loss):
     link: ClassVar[str] = "identity"
 
 
-_LOSSES = {loss.name: loss for loss in (CrossEntropy, BinaryCrossEntropy, SquaredError)}
+@dataclass(frozen=True)
+class AbsoluteError(Loss):
+    """Absolute error, the mean over outputs of |z - t|: its minimum is the median.
+
+    The slope at 0 is 0.
+    """
+
+    name: ClassVar[str] = "absolute_error"
+    link: ClassVar[str] = "identity"
+
+
+@dataclass(frozen=True)
+class Huber(Loss):
+    """Huber's loss, the mean over outputs of d^2 / 2 up to |d| = delta, delta (|d| - delta / 2) beyond, d = z - t.
+
+    Parameters
+    ----------
+    delta : float > 0, default 1
+        In units of y: beyond it an error counts as an outlier.
+
+    References
+    ----------
+    Huber, "Robust estimation of a location parameter", 1964.
+    """
+
+    name: ClassVar[str] = "huber"
+    link: ClassVar[str] = "identity"
+
+    delta: float = 1.0
+
+    def __post_init__(self):
+        check_number("Huber delta", self.delta, "(0, inf)")
+
+    def numbers(self, n_outputs, training):
+        return (self.delta,)
+
+
+@dataclass(frozen=True)
+class Quantile(Loss):
+    """Pinball loss, the mean over outputs of max(q d, (q - 1) d), d = t - z: output k is the quantile of q = levels[k].
+
+    y has one column, and the network as many outputs as there are levels. Quantiles that are fitted so may cross.
+
+    Parameters
+    ----------
+    levels : float in (0, 1), or sequence of such, default (0.5,)
+        Kept as a tuple.
+
+    References
+    ----------
+    Koenker and Bassett, "Regression quantiles", 1978.
+    """
+
+    name: ClassVar[str] = "quantile"
+    link: ClassVar[str] = "identity"
+
+    levels: tuple = (0.5,)
+
+    def __post_init__(self):
+        levels = (self.levels,) if isinstance(self.levels, Real) else tuple(self.levels)
+        levels = tuple(check_number(f"Quantile levels[{k}]", level, "(0, 1)") for k, level in enumerate(levels))
+        if not levels:
+            raise ValueError("Quantile levels must have at least one level, such as (0.1, 0.5, 0.9)")
+        object.__setattr__(self, "levels", levels)
+
+    def columns(self, n_outputs):
+        return 1
+
+    def numbers(self, n_outputs, training):
+        if n_outputs != len(self.levels):
+            raise ValueError(
+                f"{self!r} needs {len(self.levels)} output(s), one for each level; the network has {n_outputs}"
+            )
+        return self.levels
+
+
+@dataclass(frozen=True)
+class Poisson(Loss):
+    """Half the Poisson deviance, the mean over outputs of exp(z) - t + t (log(t) - z), for counts and rates t >= 0.
+
+    The outputs z are logarithms of means; `predict` gives exp(z).
+
+    References
+    ----------
+    McCullagh and Nelder, "Generalized linear models", 2nd edition, 1989, chapter 6.
+    """
+
+    name: ClassVar[str] = "poisson"
+    link: ClassVar[str] = "exp"
+
+
+_LOSSES = {
+    loss.name: loss
+    for loss in (CrossEntropy, BinaryCrossEntropy, SquaredError, AbsoluteError, Huber, Quantile, Poisson)
+}
 
 
 def as_loss(loss):
@@ -127,8 +226,9 @@ def remaining_activation(loss, activation):
     if activation == loss.link:
         return "identity"
     if activation != "identity" and loss.link != "identity":
+        use = "'identity'" if loss.link == "exp" else f"{loss.link!r} or 'identity'"
         raise ValueError(
             f"activation {activation!r} on the last layer does not fit {loss.name}, which takes raw outputs:"
-            f" use {loss.link!r} or 'identity' there"
+            f" use {use} there"
         )
     return activation

@@ -5,6 +5,7 @@ from threading import Lock, get_ident
 
 import numpy as np
 
+from fastreg.balance import row_factors
 from fastreg.checks import check_name
 from fastreg.data import as_count, as_dataset, as_seed, as_table, as_validation, is_finite
 from fastreg.errors import NotBuiltError
@@ -28,7 +29,8 @@ class Network:
     Parameters
     ----------
     layers : sequence of Dense, Dropout, Activation
-    loss : {"cross_entropy", "binary_cross_entropy", "squared_error"} or Loss
+    loss : Loss, or the name of one with its defaults
+        "cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson".
         A last "softmax" or "sigmoid" is part of the cross-entropy that belongs to it.
     penalties : dict, optional
         Of name patterns such as "*.bias" to penalties, which replace the layers' own. The last match counts.
@@ -120,6 +122,7 @@ class Network:
         augment=(),
         shuffle=True,
         sample_weight=None,
+        class_weight=None,
         n_threads=None,
         verbose=0,
     ):
@@ -133,7 +136,7 @@ class Network:
             Never modified, and not copied if it is a row-contiguous array of the network's dtype.
         y : array of shape (n,) or (n, outputs)
             cross_entropy: labels 0..C-1, or a matrix whose rows sum to 1. binary_cross_entropy: targets in
-            [0, 1]. squared_error: numbers.
+            [0, 1]. poisson: numbers >= 0. Others: numbers; quantile: one column for all levels.
         epochs : int >= 1
         batch_size : int >= 1, or "auto" for min(200, n)
         optimizer : SGD, Adam or AdamW; None is Adam(1e-3)
@@ -141,13 +144,18 @@ class Network:
             Measured after each epoch, with all units and without updates.
         callbacks : list of callables, `callback(run) -> bool | None`
             Called after each epoch; True ends the training. See `fastreg.callbacks`.
-        metrics : sequence of "accuracy", "r2", "mae", or callables `f(y_true, prediction) -> float`
+        metrics : sequence of names, or callables `f(y_true, prediction) -> float`
+            Of classifications "accuracy", "log_loss", "auc", "brier", "ece" (see `fastreg.metrics`); of others "r2",
+            "mae", and under `Quantile` "pinball". The row weights do not count in them.
         augment : ()
             A place kept for what comes: this version has none.
         shuffle : bool
             Whether each epoch has its own order of rows, or all the given one.
         sample_weight : array of shape (n,), optional
             Multiplies the loss of each row; none negative, not all 0.
+        class_weight : dict of codes to weights, or "balanced", optional
+            Multiplies the row weights in training, not in validation. Classes that a dict lacks have 1. "balanced":
+            rows of a class weigh n / (classes of y * rows of the class). y must be 1-D codes.
         n_threads : int >= 1, optional
             At most so many, and no more than the process may use (affinity, container, OMP_NUM_THREADS); None:
             all of those. A step too small to share has one. Results never depend on it, bit for bit.
@@ -173,7 +181,7 @@ class Network:
         settings = Settings(
             epochs=epochs, batch_size=batch_size, optimizer=Adam() if optimizer is None else optimizer,
             callbacks=callbacks, metrics=as_metrics(metrics, self._spec.loss), augment=augment, shuffle=shuffle,
-            n_threads=n_threads, verbose=verbose,
+            class_weight=class_weight, n_threads=n_threads, verbose=verbose,
         )  # fmt: skip
         with self._alone():
             self._run = self._prepare(X, y, sample_weight, validation, settings)
@@ -215,7 +223,8 @@ class Network:
         """Return predictions for the rows of X.
 
         cross_entropy: codes (n,). binary_cross_entropy: 0 or 1, (n,) if y was 1-D, else (n, outputs).
-        squared_error: the outputs, (n,) if y was 1-D, else (n, outputs). Codes are int64.
+        poisson: means, exp(outputs). Others: the outputs. Both (n,) if y was 1-D and there is one output, else
+        (n, outputs). Codes are int64.
         """
         return predictions(self._finite_outputs(X), self._spec.loss, self._built().flat)
 
@@ -226,7 +235,7 @@ class Network:
         (n, outputs).
         """
         loss = self._spec.loss
-        if loss.link == "identity":
+        if loss.link not in ("softmax", "sigmoid"):
             raise ValueError(f"predict_proba is for classification; this network has loss {loss.name!r}")
         p, model = self._finite_outputs(X), self._built()
         getattr(model.kernels, loss.link)(p, p)
@@ -283,6 +292,7 @@ class Network:
         X = as_table("X", X, spec.dtype, self._model and self._model.n_inputs)
         model = self._model or Model(spec, X.shape[1], seed=self.seed)
         data = as_dataset(X, y, sample_weight, spec.loss, model.plan)
+        data = data.balance(row_factors(settings.class_weight, data.targets, spec.loss, model.plan.n_outputs))
         engine = model.engine(data.labels, settings.optimizer)
         state = State.after(self._state, engine.plan, settings.optimizer)
         sets = as_validation(validation, spec.loss, model.plan)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastreg.balance import check_class_weight
 from fastreg.data import as_count
 
 
@@ -19,6 +20,7 @@ class Settings:
     callbacks: tuple = ()
     metrics: dict
     augment: tuple = ()
+    class_weight: Any = None
     shuffle: bool
     n_threads: int | None
     verbose: int
@@ -29,6 +31,7 @@ class Settings:
             as_count("batch_size", self.batch_size)
         if len(self.augment):
             raise ValueError(f"augment must be (): this version has no augmentations, got {self.augment!r}")
+        check_class_weight(self.class_weight)
         if isinstance(self.optimizer, type) or not hasattr(self.optimizer, "kernel"):
             raise ValueError(f"optimizer must be such as SGD(0.01) or Adam(), got {self.optimizer!r}")
         self._check_callbacks()

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from fastreg import kernels
+
 _TOLERANCE = 1e-3  # of a row of probabilities from 1, so that float16 and printed ones pass
 
 
 def as_targets(name, y, loss, n_outputs, dtype):
-    """Return y as the targets of `loss`: int32 labels (n,), or a matrix (n, n_outputs) of `dtype`.
+    """Return y as the targets of `loss`: int32 labels (n,), or a matrix (n, n_outputs) or (n, 1) of `dtype`.
 
     Parameters
     ----------
@@ -24,9 +26,10 @@ def as_targets(name, y, loss, n_outputs, dtype):
     """
     if loss.link == "softmax" and y.ndim == 1:
         return _as_labels(name, y, n_outputs)
-    _check_columns(name, y, n_outputs, loss)
+    columns = loss.columns(n_outputs)
+    _check_columns(name, y, columns, n_outputs, loss)
     with np.errstate(over="ignore"):  # what overflows is found, and said, by the caller
-        matrix = np.require(y.reshape(len(y), n_outputs), dtype, ["C", "A"])
+        matrix = np.require(y.reshape(len(y), columns), dtype, ["C", "A"])
     if loss.link != "identity":
         _check_range(name, y, matrix, loss)
     if loss.link == "softmax":
@@ -35,11 +38,25 @@ def as_targets(name, y, loss, n_outputs, dtype):
 
 
 def predictions(outputs, loss, flat):
-    """Return what `predict` says of raw outputs: codes (int64), 0/1 per output, or the outputs themselves."""
+    """Return what `predict` says of raw outputs: codes (int64), 0/1 per output, means, or the outputs themselves."""
     if loss.link == "softmax":
         return outputs.argmax(axis=1)
+    if loss.link == "exp":
+        outputs = linked(outputs, loss)
     answers = (outputs > 0).astype(np.int64) if loss.link == "sigmoid" else outputs
-    return answers[:, 0] if flat else answers
+    return _flattened(answers, flat)
+
+
+def probabilities(outputs, loss, flat):
+    """Return the probabilities of all classes, (n, classes), or of a 1 in sigmoid outputs, (n,) or (n, outputs)."""
+    return _flattened(linked(outputs, loss), flat)
+
+
+def linked(outputs, loss):
+    """Return raw outputs behind the link of the loss."""
+    result = np.empty_like(outputs)
+    getattr(kernels, loss.link)(result, outputs)
+    return result
 
 
 def truths(targets, loss, flat):
@@ -48,8 +65,12 @@ def truths(targets, loss, flat):
         return targets.astype(np.int64)
     if loss.link == "softmax":
         return targets.argmax(axis=1)
-    answers = (targets > 0.5).astype(np.int64) if loss.link == "sigmoid" else targets
-    return answers[:, 0] if flat else answers
+    return _flattened((targets > 0.5).astype(np.int64) if loss.link == "sigmoid" else targets, flat)
+
+
+def _flattened(columns, flat):
+    """Return a single column as it was given, flat or not."""
+    return columns[:, 0] if flat and columns.shape[1] == 1 else columns
 
 
 def _as_labels(name, y, n_classes):
@@ -72,23 +93,27 @@ def _as_labels(name, y, n_classes):
     return np.ascontiguousarray(labels, dtype=np.int32)
 
 
-def _check_columns(name, y, n_outputs, loss):
-    columns = 1 if y.ndim == 1 else y.shape[1]
-    if columns != n_outputs:
-        one_column = y.ndim == 2 and columns == 1 and loss.link == "softmax"
+def _check_columns(name, y, columns, n_outputs, loss):
+    given = 1 if y.ndim == 1 else y.shape[1]
+    if given != columns:
+        one_column = y.ndim == 2 and given == 1 and loss.link == "softmax"
         hint = f"; labels are 1-D: {name}.ravel()" if one_column else ""
-        raise ValueError(
-            f"{name} has shape {y.shape}, but the network has {n_outputs} output(s):"
-            f" expected shape ({len(y)}, {n_outputs}){hint}"
+        why = (
+            f"the network has {n_outputs} output(s)"
+            if columns == n_outputs
+            else f"{loss.name} takes {columns} column(s)"
         )
+        raise ValueError(f"{name} has shape {y.shape}, but {why}: expected shape ({len(y)}, {columns}){hint}")
 
 
 def _check_range(name, y, matrix, loss):
-    bad = (matrix < 0) | (matrix > 1)  # NaN is the caller's
+    counts = loss.link == "exp"
+    bad = matrix < 0 if counts else (matrix < 0) | (matrix > 1)  # NaN is the caller's
     if bad.any():
         place = np.unravel_index(np.argmax(bad), bad.shape)[: y.ndim]
         index = ", ".join(map(str, place))
-        raise ValueError(f"{name}[{index}]={y[place]} is outside [0, 1], where {loss.name} has its targets")
+        interval = "[0, inf)" if counts else "[0, 1]"
+        raise ValueError(f"{name}[{index}]={y[place]} is outside {interval}, where {loss.name} has its targets")
 
 
 def _check_sums(name, matrix):

@@ -210,7 +210,7 @@ class Run:
         began = perf_counter()
         try:
             return self.engine.run(
-                data.X, data.targets, data.weights, lap.order, lap.bounds[first : stop + 1], rates, self.state,
+                data.X, data.targets, data.training_weights, lap.order, lap.bounds[first : stop + 1], rates, self.state,
                 lap.results[first:stop], seed=self.seed, step=self.state.step,
                 threads=threads_for(self.settings.n_threads),
             )  # fmt: skip
