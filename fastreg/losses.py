@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fastreg.checks import check_name, check_number
 
@@ -165,7 +165,7 @@ class Quantile(Loss):
     name: ClassVar[str] = "quantile"
     link: ClassVar[str] = "identity"
 
-    levels: tuple = (0.5,)
+    levels: Any = (0.5,)
 
     def __post_init__(self):
         levels = (self.levels,) if isinstance(self.levels, Real) else tuple(self.levels)

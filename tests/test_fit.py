@@ -468,7 +468,7 @@ def test_lines_where_it_is_not(engine, table, capfd, monkeypatch):
         ({"callbacks": fr.EarlyStopping()}, "callbacks must be a list"),
         ({"callbacks": [fr.EarlyStopping]}, r"callbacks\[0\] is <class"),
         ({"callbacks": [nothing, 7]}, r"callbacks\[1\] is 7"),
-        ({"metrics": ["auc"]}, "unknown metric 'auc'"),
+        ({"metrics": ["precision"]}, "unknown metric 'precision'"),
     ],
 )
 def test_bad_settings(table, setting, message):
