@@ -9,7 +9,7 @@ EXTRA = $(PY) -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', '
 	print(*p['optional-dependencies'][sys.argv[1]], sep='\n')"
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites demo test bench peers cost products limits lint lint-python lint-cython lint-c lint-types bits ulp \
+.PHONY: help prerequisites demo test bench peers cost products limits custom lint lint-python lint-cython lint-c lint-types bits ulp \
 	threads fuzz kills docs asan clean
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make threads the same weights for any number of threads, in all combinations, under load; Ctrl-C: minutes"
 	@echo "make products  the products' share of the FMA peak, and sizes that fall out of line"
 	@echo "make limits  dropout's share of a step, one prediction, the import, memory, two threads against one"
+	@echo "make custom  what a loss written in Python costs"
 	@echo "make fuzz    200,000 damaged and forged models and checkpoints: deaths, hangs, silent changes, memory; minutes"
 	@echo "make kills   saves that are ended, or fail, at each of their writes, flushes and renames (needs strace);"
 	@echo "             trainings that are killed at random and resumed, 200 times: minutes"
@@ -84,6 +85,9 @@ threads: .venv/.installed
 
 limits: .venv/.installed
 	$(PY) bench/limits.py
+
+custom: .venv/.installed
+	$(PY) bench/custom.py
 
 fuzz: .venv/.installed
 	$(PY) tools/fuzz_files.py

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fastreg.callbacks import EarlyStopping
     from fastreg.checkpoint import Checkpoint, resume
     from fastreg.config import show_config
+    from fastreg.custom import CustomLoss
     from fastreg.errors import (
         CheckpointMismatchError,
         DivergenceError,
@@ -48,6 +49,7 @@ _HOMES = {
     "callbacks": ("EarlyStopping",),
     "checkpoint": ("Checkpoint", "resume"),
     "config": ("show_config",),
+    "custom": ("CustomLoss",),
     "errors": ("CheckpointMismatchError", "DivergenceError", "ModelFileError", "ModelStateError", "NotBuiltError"),
     "estimators": ("MLPClassifier", "MLPRegressor"),
     "files": ("load", "save"),
@@ -81,6 +83,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointMismatchError",
     "CrossEntropy",
+    "CustomLoss",
     "Dense",
     "DivergenceError",
     "Dropout",

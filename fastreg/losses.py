@@ -23,13 +23,17 @@ class Loss:
             raise ValueError(f"{self.name} takes a float matrix of targets, not integer labels")
         return self.name
 
-    def columns(self, n_outputs):
-        """Return how many columns y has; a single one is what all outputs are compared with."""
+    def columns(self, n_outputs, given):
+        """Return how many columns y must have; it has so many. All outputs are compared with a single one."""
         return n_outputs
 
     def output_weight(self, n_outputs):
         """Return the weight of one output in the loss of a row: here the mean over outputs."""
         return 1.0 / n_outputs
+
+    def bound(self, n_outputs, labels, dtype):
+        """Return what engines call where `kernel` is ""."""
+        raise NotImplementedError(f"{self.name} has a kernel")
 
     def numbers(self, n_outputs, training):
         """Return the kernel's own numbers: those of the plan that trains, or of the one that only measures."""
@@ -174,7 +178,7 @@ class Quantile(Loss):
             raise ValueError("Quantile levels must have at least one level, such as (0.1, 0.5, 0.9)")
         object.__setattr__(self, "levels", levels)
 
-    def columns(self, n_outputs):
+    def columns(self, n_outputs, given):
         return 1
 
     def numbers(self, n_outputs, training):

@@ -1,6 +1,6 @@
 """Lowering: layers, penalties, loss and optimizer become a plan, arrays of operations and of numbers.
 
-a) A plan holds what is computed, and no Python: both interpreters run the same records.
+a) A plan holds what is computed, and no Python (but a user's own loss): both interpreters run the same records.
 b) Three segments, forward, backward and update, can each be run alone.
 c) Operations are coarse, one per layer where possible: an activation is fused into its `Dense`, a dropout
    behind a ReLU too (its backward pass needs no mask: the dropped units are those with output 0).
@@ -10,6 +10,7 @@ e) Parameters with the same penalties and decay that lie side by side are one ra
 
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,8 @@ class Plan:
         How many arrays of state the optimizer needs.
     labels : bool
         Whether targets are int32 labels; otherwise a float matrix.
+    own_loss : callable or None
+        What a loss without a kernel is computed by, see `fastreg.custom`: the only Python in a plan.
     dtype : dtype
     penalty_per_batch : bool
         Whether a run divides the penalty by the batch's sum of weights, as scikit-learn's MLP does.
@@ -60,6 +63,7 @@ class Plan:
     buffers: int
     labels: bool
     dtype: np.dtype
+    own_loss: Any = None
     penalty_per_batch: bool = False
 
     @property
@@ -159,7 +163,7 @@ class Body:
     def plan(self, optimizer=None, labels=False):
         """Return the `Plan` that trains with `optimizer`, or the one of inference, on labels or on a matrix."""
         scalars = list(self.scalars)
-        update = _update(self.layout, self.penalties, optimizer, scalars)
+        update, kernel = _update(self.layout, self.penalties, optimizer, scalars), self.loss.kernel(labels)
         return Plan(
             layout=self.layout,
             slots=self.slots,
@@ -173,6 +177,7 @@ class Body:
             buffers=optimizer.buffers if optimizer else 0,
             labels=bool(labels),
             dtype=self.dtype,
+            own_loss=None if kernel else self.loss.bound(self.slots[self.output], bool(labels), self.dtype),
         )
 
 

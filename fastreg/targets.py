@@ -26,7 +26,7 @@ def as_targets(name, y, loss, n_outputs, dtype):
     """
     if loss.link == "softmax" and y.ndim == 1:
         return _as_labels(name, y, n_outputs)
-    columns = loss.columns(n_outputs)
+    columns = loss.columns(n_outputs, given=1 if y.ndim == 1 else y.shape[1])
     _check_columns(name, y, columns, n_outputs, loss)
     with np.errstate(over="ignore"):  # what overflows is found, and said, by the caller
         matrix = np.require(y.reshape(len(y), columns), dtype, ["C", "A"])

@@ -14,7 +14,7 @@ FLOORS = {
     0: "ops csr checks errors threads version atomic strict",
     1: "_core kernels reference config",
     2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional "
-    "container calibration balance",
+    "container calibration balance custom",
     3: "layout builder plan inference summary values",
     4: "model state lap train progress",
     5: "network",

@@ -49,11 +49,16 @@ cdef void infer_chunk(void *job_, i64 item, int worker) noexcept nogil:
     cdef const char *weights = t.weights + at * size if t.weights is not NULL else NULL
     look_at_signals(run, 0)  # of the chunks before
     infer(run, t, at, job.out + at * t.n_outputs * size if job.out is not NULL else NULL, n)
-    if t.targets is not NULL and not run.interrupted:
+    if t.targets is NULL or run.interrupted:
+        return
+    if run.program.own_loss is not NULL:
+        job.runs[0].memory.partial[2 * item] = own_loss(run, NULL, run.memory.slot[run.program.output], targets,
+                                                        weights, n, 1)
+    else:
         job.runs[0].memory.partial[2 * item] = (<fr_loss *>loss.kernel)(
             NULL, run.memory.slot[run.program.output], targets, weights, n, t.n_outputs, 1, loss.alpha,
             run.scalars + loss.strength if loss.strength >= 0 else NULL)
-        job.runs[0].memory.partial[2 * item + 1] = mass_of(weights, n, size)
+    job.runs[0].memory.partial[2 * item + 1] = mass_of(weights, n, size)
 
 
 cdef char *data_of(object array, bint writable=False) except? NULL:
@@ -131,6 +136,8 @@ cdef class Engine:
         cdef Workspace first = self._inference_workspace(min(n, FR_ROW_CHUNK), 2 * chunks if targets is not None else 0)
         cdef list others = None
         cdef run_t alone
+        if self.program.c.own_loss is not NULL and targets is not None:
+            threads = 1  # what a user's function raises must be raised in the calling thread
         if threads > 1:  # a worker has slept since the last call, and whole chunks leave a rest: ten times the work
             threads = max(1, min(useful_threads(&self.program.c, n // 10, 0, threads), chunks // 2))
         job.table = self._table(x, targets, weights)

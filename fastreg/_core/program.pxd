@@ -1,3 +1,5 @@
+from cpython.object cimport PyObject
+
 from fastreg._core.table cimport (
     fr_gather, fr_kernel, fr_noise, fr_product, fr_reduction, fr_sparse_product, fr_sparse_transpose, fr_step, i64,
 )
@@ -46,9 +48,11 @@ ctypedef struct program_t:
     bint epsilon_hat    # Adam's epsilon is added before the bias correction
     bint penalty_per_batch  # strengths are divided by the batch's sum of weights
     i64 output  # the slot of the raw outputs
+    PyObject *own_loss  # of a user, called with the GIL where the loss has no kernel; else NULL
     i64 chunks  # of FR_CHUNK parameters that the update goes through
 
 
 cdef class Program:
     cdef op_t *ops
     cdef program_t c
+    cdef object own_loss  # which the struct only borrows

@@ -52,6 +52,9 @@ cdef class Program:
                 self.c.epsilon_hat = value
             else:
                 set_number(&self.c.settings, name, value)
+        if plan.own_loss is not None:
+            self.own_loss = plan.own_loss.in_memory
+            self.c.own_loss = <PyObject *>self.own_loss
         self.c.penalty_per_batch = plan.penalty_per_batch
         self.c.element_steps = "beta2" in plan.settings
 

@@ -66,6 +66,8 @@ cdef int useful_threads(const program_t *program, i64 rows, i64 n_params, int th
 
 cdef void load(run_t *run, const table_t *table, const i64 *rows, i64 n) noexcept nogil
 cdef double forward_and_loss(run_t *run) noexcept nogil
+cdef double own_loss(run_t *run, char *dz, const char *z, const char *targets, const char *weights, i64 rows,
+                     double scale) noexcept nogil
 cdef void backward(run_t *run) noexcept nogil
 cdef double update(run_t *run, double rate, double *memory, bint move) noexcept nogil
 cdef void infer(run_t *run, const table_t *table, i64 at, char *out, i64 rows) noexcept nogil

@@ -12,6 +12,7 @@ d) The update goes through all operations of a range within one chunk of 4,096 e
    written once. L1 and L2 are computed by the kernel that moves, other penalties and proximal steps by their own.
 """
 
+from cpython.object cimport PyObject
 from libc.math cimport sqrt
 from libc.string cimport memcpy
 
@@ -20,6 +21,13 @@ from fastreg._core.table cimport *
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept  # what a handler raises stays pending until the run's caller returns it
+    # Undeclared exceptions stay pending here too.
+    int PyBUF_READ, PyBUF_WRITE
+    PyObject *PyMemoryView_FromMemory(char *start, Py_ssize_t size, int flags) noexcept
+    PyObject *PyObject_CallFunction(PyObject *function, const char *format, ...) noexcept
+    double PyFloat_AsDouble(PyObject *number) noexcept
+    void Py_IncRef(PyObject *object) noexcept
+    void Py_DecRef(PyObject *object) noexcept
 
 # Work is counted in floating-point operations of a product, some hundreds to the nanosecond.
 cdef double SIGNAL_WORK = 2e8   # between two looks at the clock: about a millisecond
@@ -388,6 +396,9 @@ cdef double forward_and_loss(run_t *run) noexcept nogil:
     cdef i64 chunks = (run.batch.rows + FR_ROW_CHUNK - 1) // FR_ROW_CHUNK, i
     cdef double total = 0
     segment(run, &run.program.forward)
+    if run.program.own_loss is not NULL:
+        return own_loss(run, run.memory.slot[op.dy], run.memory.slot[op.y], run.batch.targets, run.batch.weights,
+                        run.batch.rows, run.batch.scale)
     run.op = op
     share(run, loss_rows, chunks, UNIT * run.batch.rows * op.n_out)
     for i in range(chunks):
@@ -414,13 +425,45 @@ cdef inline const double *numbers_of(run_t *run, const op_t *op) noexcept nogil:
     return run.scalars + op.strength if op.strength >= 0 else NULL
 
 
+cdef double own_loss(run_t *run, char *dz, const char *z, const char *targets, const char *weights, i64 rows,
+                     double scale) noexcept nogil:
+    """The same of a user's function. What it raises stays pending, like what a signal's handler raises."""
+    cdef double value = 0
+    if not run.interrupted:
+        run.interrupted = call_own_loss(run, dz, z, targets, weights, rows, scale, &value) != 0
+    return value
+
+
+cdef int call_own_loss(run_t *run, char *dz, const char *z, const char *targets, const char *weights, i64 rows,
+                       double scale, double *value) noexcept with gil:
+    cdef i64 bytes_of_row = run.program.loss.ops.n_out * run.itemsize
+    cdef PyObject *result = PyObject_CallFunction(
+        run.program.own_loss, "NNNNd", view_of(dz, rows * bytes_of_row, PyBUF_WRITE),
+        view_of(<char *>z, rows * bytes_of_row, PyBUF_READ),
+        view_of(<char *>targets, rows * target_bytes(run.table, run.itemsize), PyBUF_READ),
+        view_of(<char *>weights, rows * run.itemsize, PyBUF_READ), scale)
+    if result is NULL:
+        return -1
+    value[0] = PyFloat_AsDouble(result)
+    Py_DecRef(result)
+    return 0
+
+
+cdef PyObject *view_of(char *start, i64 size, int flags) noexcept:
+    """A new reference to a memoryview, of nothing to None; NULL, with an error pending, where there is no memory."""
+    if start is NULL:
+        Py_IncRef(<PyObject *>None)
+        return <PyObject *>None
+    return PyMemoryView_FromMemory(start, size, flags)
+
+
 cdef void backward(run_t *run) noexcept nogil:
     segment(run, &run.program.backward)
 
 
 cdef void infer(run_t *run, const table_t *table, i64 at, char *out, i64 rows) noexcept nogil:
     """The forward segment, nothing dropped, of the rows from `at` on, where they are; out NULL: to the workspace."""
-    run.batch.rows, run.batch.training = rows, False
+    run.batch.rows, run.batch.training, run.table = rows, False, table
     if table.starts is NULL:
         run.memory.slot[0] = <char *>table.x + at * table.n_inputs * run.itemsize
     else:

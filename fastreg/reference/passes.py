@@ -61,7 +61,7 @@ class Pass:
         self.x = self.slot(0, plan.n_inputs)
         self.outputs = self.slot(plan.output, plan.n_outputs)
         self._dz = self.slot(plan.loss[0]["dy"], plan.n_outputs)
-        self.loss = _loss(plan.loss[0], plan.scalars)
+        self.loss = plan.own_loss or _loss(plan.loss[0], plan.scalars)
         self._forward = _bind(plan.forward, self)
         self._backward = _bind(plan.backward, self) if gradient is not None else []
 
