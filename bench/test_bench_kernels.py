@@ -62,6 +62,11 @@ def adam():
     return arrays, {"learning_rate": 1e-3, "t": 1}
 
 
+def normed():
+    """Rows, scale, shift, mean and variance."""
+    return normal(ROWS, UNITS), normal(UNITS), normal(UNITS), normal(UNITS), np.exp(normal(UNITS))
+
+
 def dense_backward():
     gradients = empty(INPUTS, UNITS), empty(UNITS), empty(ROWS, INPUTS)
     return (*gradients, normal(ROWS, UNITS), normal(ROWS, INPUTS), normal(INPUTS, UNITS)), {}
@@ -111,6 +116,21 @@ BY_NAME = {
     "huber": loss(probabilities(ROWS, CLASSES)),
     "quantile": loss(probabilities(ROWS, CLASSES), probabilities(1, CLASSES)[0]),
     "dropout": lambda: ((empty(ROWS, UNITS), normal(ROWS, UNITS), 0.2), {"seed": 1}),
+    **{
+        name: lambda: ((empty(ROWS, UNITS), normal(ROWS, UNITS), 0.2), {"seed": 1})
+        for name in ("feature_mask", "gaussian_noise", "multiplicative_noise", "drop_path", "swap_noise")
+    },
+    "add": lambda: ((empty(ROWS, UNITS), normal(ROWS, UNITS), normal(ROWS, UNITS)), {}),
+    "column_moments": lambda: ((empty(UNITS), empty(UNITS), normal(ROWS, UNITS)), {}),
+    "batch_norm": lambda: ((empty(ROWS, UNITS), *normed()), {}),
+    "layer_norm": lambda: ((empty(ROWS, UNITS), *normed()[:3]), {}),
+    "batch_norm_sums": lambda: ((empty(UNITS), empty(UNITS), normal(ROWS, UNITS), normed()[0], *normed()[3:]), {}),
+    "layer_norm_sums": lambda: ((empty(UNITS), empty(UNITS), normal(ROWS, UNITS), normed()[0]), {}),
+    "batch_norm_gradient": lambda: (
+        (empty(ROWS, UNITS), normal(ROWS, UNITS), *normed()[:2], normal(UNITS), *normed()[2:]),
+        {},
+    ),
+    "layer_norm_gradient": lambda: ((empty(ROWS, UNITS), normal(ROWS, UNITS), *normed()[:2]), {}),
     "dropout_mask": lambda: ((empty(ROWS, UNITS), 0.2), {"seed": 1}),
     "sgd": sgd,
     "adam": adam,

@@ -38,7 +38,19 @@ if TYPE_CHECKING:
     from fastreg.estimators import MLPRegressor as MLPRegressor
     from fastreg.files import load, save
     from fastreg.history import History
-    from fastreg.layers import Activation, Dense, Dropout
+    from fastreg.layers import (
+        Activation,
+        BatchNorm,
+        Dense,
+        DropConnect,
+        Dropout,
+        FeatureMask,
+        GaussianNoise,
+        LayerNorm,
+        MultiplicativeNoise,
+        Residual,
+        SwapNoise,
+    )
     from fastreg.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, Poisson, Quantile, SquaredError
     from fastreg.network import Network
     from fastreg.optimizers import SGD, Adam, AdamW
@@ -54,7 +66,10 @@ _HOMES = {
     "estimators": ("MLPClassifier", "MLPRegressor"),
     "files": ("load", "save"),
     "history": ("History",),
-    "layers": ("Activation", "Dense", "Dropout"),
+    "layers": (
+        *("Activation", "BatchNorm", "Dense", "DropConnect", "Dropout", "FeatureMask", "GaussianNoise", "LayerNorm"),
+        *("MultiplicativeNoise", "Residual", "SwapNoise"),
+    ),
     "losses": (
         "AbsoluteError",
         "BinaryCrossEntropy",
@@ -79,6 +94,7 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "Checkpoint",
     "CheckpointMismatchError",
@@ -86,18 +102,25 @@ __all__ = [
     "CustomLoss",
     "Dense",
     "DivergenceError",
+    "DropConnect",
     "Dropout",
     "EarlyStopping",
     "ElasticNet",
+    "FeatureMask",
+    "GaussianNoise",
     "History",
     "Huber",
+    "LayerNorm",
     "ModelFileError",
     "ModelStateError",
+    "MultiplicativeNoise",
     "Network",
     "NotBuiltError",
     "Poisson",
     "Quantile",
+    "Residual",
     "SquaredError",
+    "SwapNoise",
     "functional",
     "kernels",
     "load",

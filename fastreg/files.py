@@ -228,8 +228,14 @@ def _training(state, tensors):
 
 def _check_work(header):
     """Each pattern looks at each layer: nobody shall keep a reader busy for minutes."""
-    if len(header["layers"]) * len(header["penalties"]) > MAX_WORK:
+    if _count(header["layers"]) * len(header["penalties"]) > MAX_WORK:
         raise ValueError(f"layers times patterns of penalties are more than {MAX_WORK}")
+
+
+def _count(layers):
+    """How many layers there are, those of blocks too."""
+    blocks = [layer["block"] for layer in layers if isinstance(layer, dict) and isinstance(layer.get("block"), list)]
+    return len(layers) + sum(map(_count, blocks))
 
 
 def _network(header, tensors):

@@ -32,6 +32,8 @@ def zeros(shape, uniform):
 
 _SCHEMES = {scheme.__name__: scheme for scheme in (he_uniform, glorot_uniform, lecun_uniform, zeros)}
 
+_AUTO = {"relu": he_uniform, "leaky_relu": he_uniform, "selu": lecun_uniform}  # by activation
+
 
 def check_init(init):
     """Return `init` if it is a scheme's name or a callable; arrays become read-only float64 copies."""
@@ -52,8 +54,7 @@ def check_init(init):
 def initial_weight(init, shape, activation, *, seed, layer):
     """Return the initial weights, of `shape` (inputs, units), of the dense layer numbered `layer`."""
     if isinstance(init, str):
-        auto = he_uniform if activation in ("relu", "leaky_relu") else glorot_uniform
-        init = _SCHEMES.get(init, auto)
+        init = _SCHEMES.get(init, _AUTO.get(activation, glorot_uniform))
     weight = init(shape, _uniform_stream(seed, layer)) if callable(init) else init
     weight = np.asarray(weight, dtype=np.float64)
     if weight.shape != tuple(shape):
@@ -61,10 +62,16 @@ def initial_weight(init, shape, activation, *, seed, layer):
     return weight
 
 
-def write_initial_weights(buffer, plan, layers, *, seed):
-    """Fill the flat `buffer` with the initial parameters of `layers`, which were lowered to `plan`."""
-    buffer[:] = 0  # biases, and the gaps
-    views = list(plan.layout.views(buffer).values())  # all weights come first
+def write_initial_weights(buffer, plan, layers, *, seed, ones=()):
+    """Fill the flat `buffer` with the initial parameters of `layers`, flat, which were lowered to `plan`.
+
+    Vectors begin with zeros, those with a name in `ones` with ones.
+    """
+    buffer[:] = 0  # with the gaps
+    named = plan.layout.views(buffer)
+    views = list(named.values())  # all weights come first
+    for name in ones:
+        named[name][...] = 1
     dense = [record for record in plan.forward if record["op"] == b"dense"]
     inits = [layer.init for layer in layers if hasattr(layer, "init")]
     for number, (init, record) in enumerate(zip(inits, dense, strict=True)):

@@ -8,11 +8,13 @@ from functools import partial
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
 from fastreg.checks import check_name, check_number
 from fastreg.initial import check_init
 from fastreg.penalties import Penalty, as_penalty
 
-ACTIVATIONS = ("identity", "relu", "leaky_relu", "sigmoid", "tanh", "softmax")
+ACTIVATIONS = ("identity", "relu", "leaky_relu", "sigmoid", "tanh", "softmax", "selu")
 _SYNONYMS = {"linear": "identity", "logistic": "sigmoid"}
 
 
@@ -30,8 +32,9 @@ class Activation(Layer):
 
     Parameters
     ----------
-    name : {"identity", "relu", "leaky_relu", "sigmoid", "tanh", "softmax"}
-        "linear" means "identity", "logistic" means "sigmoid". Softmax acts on each row.
+    name : {"identity", "relu", "leaky_relu", "sigmoid", "tanh", "softmax", "selu"}
+        "linear" means "identity", "logistic" means "sigmoid". Softmax acts on each row. "selu" keeps mean 0 and
+        variance 1 from layer to layer (Klambauer et al., 2017), with init "auto" and standardized inputs.
     leak : float > 0, default 0.01
         The slope of "leaky_relu" below zero.
     """
@@ -50,8 +53,18 @@ class Activation(Layer):
         builder.activation(self)
 
 
+class Parametric(Layer):
+    """A layer with parameters, which are called by its `name`, or by its number among such layers."""
+
+    name: str | None
+
+
+class Noise(Layer):
+    """A layer that acts in training, and in predictions from samples."""
+
+
 @dataclass(frozen=True)
-class Dropout(Layer):
+class Dropout(Noise):
     """Inverted dropout: in training each unit is 0 with probability `rate`, the others are scaled up.
 
     Before the first `Dense` it drops inputs. At inference it does nothing. (Srivastava et al., 2014.)
@@ -72,7 +85,116 @@ class Dropout(Layer):
 
 
 @dataclass(frozen=True)
-class Dense(Layer):
+class GaussianNoise(Noise):
+    """Additive noise: in training x + sigma * z, z being independent standard normal numbers. (Bishop, 1995.)
+
+    Parameters
+    ----------
+    sigma : float >= 0
+    """
+
+    sigma: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "sigma", check_number("sigma", self.sigma, "[0, inf)"))
+
+    def lower(self, builder):
+        builder.noise("gaussian_noise", self.sigma)
+
+
+@dataclass(frozen=True)
+class MultiplicativeNoise(Noise):
+    """Multiplicative noise of mean 1: in training x * (1 + sigma * z), z being independent standard normal numbers.
+
+    sigma = sqrt(rate / (1 - rate)) has the mean and variance of a dropout. (Srivastava et al., 2014, section 10;
+    "GaussianDropout" of Keras.)
+
+    Parameters
+    ----------
+    sigma : float >= 0
+    """
+
+    sigma: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "sigma", check_number("sigma", self.sigma, "[0, inf)"))
+
+    def lower(self, builder):
+        builder.noise("multiplicative_noise", self.sigma)
+
+
+@dataclass(frozen=True)
+class FeatureMask(Noise):
+    """In training each number becomes `value` with probability `rate`; unlike in `Dropout` the others stay as they are.
+
+    For tables: what is masked looks like a missing value that was filled with `value`. (Vincent et al., 2008.)
+
+    Parameters
+    ----------
+    rate : float in [0, 1)
+        Used to 1/65536.
+    value : float, default 0
+        The mean of a standardized column.
+    """
+
+    rate: float
+    value: float = 0.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "rate", check_number("rate", self.rate, "[0, 1)"))
+        object.__setattr__(self, "value", check_number("value", self.value, "(-inf, inf)"))
+
+    def lower(self, builder):
+        builder.noise("feature_mask", self.rate, value=self.value)
+
+
+@dataclass(frozen=True)
+class SwapNoise(Noise):
+    """In training each number of the input becomes, with probability `rate`, that of another row in its column.
+
+    All other rows of the batch are equally likely, so each column keeps its distribution. It must stand before all
+    layers with parameters, and changes no predictions, not even those from samples. (The denoising autoencoder of
+    M. Jahrer's Porto Seguro solution, 2017.)
+
+    Parameters
+    ----------
+    rate : float in [0, 1)
+        Used to 1/65536.
+    """
+
+    rate: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "rate", check_number("rate", self.rate, "[0, 1)"))
+
+    def lower(self, builder):
+        builder.input_noise("swap_noise", self.rate, self)
+
+
+@dataclass(frozen=True)
+class DropConnect(Noise):
+    """Drops weights of the `Dense` behind it: in training each is 0 with probability `rate`, the others are scaled up.
+
+    One mask for all rows of a batch, for the product and its gradients; biases stay. (Wan et al., 2013, who draw one
+    for each row.)
+
+    Parameters
+    ----------
+    rate : float in [0, 1)
+        Used to 1/65536; kept weights are scaled by 1 / (1 - rate).
+    """
+
+    rate: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "rate", check_number("rate", self.rate, "[0, 1)"))
+
+    def lower(self, builder):
+        builder.drop_connect("dropout", self.rate)
+
+
+@dataclass(frozen=True)
+class Dense(Parametric):
     """A fully connected layer, activation(x @ weight + bias).
 
     Parameters
@@ -84,8 +206,8 @@ class Dense(Layer):
         Such as `L1(1e-5) + L2(1e-4)`; None or 0 for none.
     init : str, array or callable, default "auto"
         Initial weights, of shape (inputs, units): "he_uniform", "glorot_uniform", "lecun_uniform", "zeros";
-        "auto" is the first for ReLUs and the second otherwise. Or the weights themselves, or a callable
-        `init(shape, uniform)`, where `uniform(shape)` draws from [0, 1). Biases start at zero.
+        "auto" is the first for ReLUs, the third for "selu" and the second otherwise. Or the weights themselves, or a
+        callable `init(shape, uniform)`, where `uniform(shape)` draws from [0, 1). Biases start at zero.
     name : str, optional
         Names the parameters "name.weight" and "name.bias" in place of the layer's number.
 
@@ -121,6 +243,123 @@ class Dense(Layer):
             bias_penalty=self.bias_penalty,
             name=self.name,
         )
+
+
+@dataclass(frozen=True)
+class Residual(Layer):
+    """A block of layers with a way around it: x + block(x).
+
+    With stochastic depth (Huang et al., 2016) each row of a training batch takes the block with probability
+    1 - drop_path, x + block(x) / (1 - drop_path), and otherwise is x; at inference all take it. (He et al., 2016.)
+
+    Parameters
+    ----------
+    block : sequence of layers
+        They must end as wide as they begin.
+    drop_path : float in [0, 1), default 0
+        Used to 1/65536.
+
+    Examples
+    --------
+    >>> block = [BatchNorm(), Activation("relu"), Dense(64, "relu"), Dense(64)]
+    >>> net = Network([Dense(64), Residual(block, drop_path=0.1), Dense(10)], loss="cross_entropy")
+    """
+
+    block: tuple
+    drop_path: float = 0.0
+
+    def __post_init__(self):
+        if isinstance(self.block, Layer) or not np.iterable(self.block):
+            raise ValueError(f"block must be a sequence such as [Dense(10)], got {self.block!r}")
+        block = tuple(self.block)
+        for number, layer in enumerate(block):
+            if not isinstance(layer, Layer):
+                raise ValueError(f"block[{number}] is {layer!r}, not a layer such as Dense(10)")
+        if not block:
+            raise ValueError("block must have at least one layer")
+        object.__setattr__(self, "block", block)
+        object.__setattr__(self, "drop_path", check_number("drop_path", self.drop_path, "[0, 1)"))
+
+    def lower(self, builder):
+        builder.residual(self.block, self.drop_path)
+
+
+@dataclass(frozen=True)
+class BatchNorm(Parametric):
+    """Batch normalization (Ioffe & Szegedy, 2015): scale * (x - mean) / sqrt(variance + epsilon) + shift, by columns.
+
+    In training mean and (biased) variance are those of the batch, at inference running averages of the batches':
+    average <- (1 - momentum) * average + momentum * statistic, of the unbiased variance. These are state, not trained,
+    and stand among `Network.parameters` as "name.mean" and "name.variance"; scale and shift are trained. Row weights
+    do not count. A batch of one row, whose variance is unknown, gives shift, and moves the mean alone.
+
+    Parameters
+    ----------
+    momentum : float in [0, 1], default 0.1
+        The share of the newest batch (PyTorch's convention; Keras calls one minus this momentum).
+    epsilon : float > 0, default 1e-5
+    name : str, optional
+        Names the parameters "name.scale" and so on in place of the layer's number.
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+    _: KW_ONLY
+    name: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "momentum", check_number("momentum", self.momentum, "[0, 1]"))
+        object.__setattr__(self, "epsilon", check_number("epsilon", self.epsilon, "(0, inf)"))
+        _check_layer_name(self.name)
+
+    def lower(self, builder):
+        builder.norm("batch_norm", self.epsilon, momentum=self.momentum, name=self.name)
+
+
+@dataclass(frozen=True)
+class LayerNorm(Parametric):
+    """Layer normalization (Ba et al., 2016): scale * (x - mean) / sqrt(variance + epsilon) + shift, by rows.
+
+    Mean and (biased) variance are those of each row, in training and at inference; scale and shift are trained.
+
+    Parameters
+    ----------
+    epsilon : float > 0, default 1e-5
+    name : str, optional
+        Names the parameters "name.scale" and "name.shift" in place of the layer's number.
+    """
+
+    epsilon: float = 1e-5
+    _: KW_ONLY
+    name: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "epsilon", check_number("epsilon", self.epsilon, "(0, inf)"))
+        _check_layer_name(self.name)
+
+    def lower(self, builder):
+        builder.norm("layer_norm", self.epsilon, name=self.name)
+
+
+def flattened(layers):
+    """Yield the layers in the order in which they lower themselves, those of blocks in place of the blocks."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            yield from flattened(layer.block)
+        else:
+            yield layer
+
+
+def some_width(layers):
+    """Return a number of inputs that fits the layers: that of a block on the input, otherwise any."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            units = [inner.units for inner in flattened(layer.block) if isinstance(inner, Dense)]
+            if units:
+                return units[-1]
+        elif isinstance(layer, Dense):
+            break
+    return 1
 
 
 def _check_units(units):

@@ -16,6 +16,7 @@ class Field:
     name: str
     start: int
     shape: tuple
+    trained: bool = True  # otherwise running statistics
 
     @property
     def size(self):
@@ -31,21 +32,24 @@ class Layout:
     """Fields of a flat buffer of `size` elements; the gaps between them hold zeros.
 
     Parameters, gradient, optimizer state and snapshots share one layout, so each is one copy away
-    from another.
+    from another. What is not trained stands behind all that is, from `trained` on.
     """
 
     fields: tuple
     size: int
+    trained: int
 
     @classmethod
-    def arrange(cls, shapes, dtype):
-        """Place arrays (a mapping of names to shapes) one after the other, each 64-byte aligned."""
+    def arrange(cls, shapes, dtype, state=None):
+        """Place arrays (a mapping of names to shapes) one after the other, each 64-byte aligned; then the state."""
         step = ALIGNMENT // np.dtype(dtype).itemsize
-        fields, start = [], 0
-        for name, shape in shapes.items():
-            fields.append(Field(name, start, tuple(shape)))
-            start = -(-fields[-1].stop // step) * step
-        return cls(tuple(fields), start)
+        fields, start, trained = [], 0, 0
+        for group in (shapes, state or {}):
+            for name, shape in group.items():
+                fields.append(Field(name, start, tuple(shape), group is shapes))
+                start = -(-fields[-1].stop // step) * step
+            trained = start if group is shapes else trained
+        return cls(tuple(fields), start, trained)
 
     @property
     def names(self):
@@ -54,7 +58,7 @@ class Layout:
     @property
     def n_parameters(self):
         """How many numbers are trained (gaps not counted)."""
-        return sum(field.size for field in self.fields)
+        return sum(field.size for field in self.fields if field.trained)
 
     def views(self, buffer):
         """Return the fields of `buffer` as a dict of arrays that share its memory."""

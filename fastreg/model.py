@@ -9,6 +9,7 @@ import numpy as np
 from fastreg import reference
 from fastreg.inference import Inference
 from fastreg.initial import write_initial_weights
+from fastreg.layers import flattened
 from fastreg.layout import Parameters, aligned_zeros
 from fastreg.losses import Loss
 from fastreg.plan import lower_layers
@@ -53,13 +54,18 @@ class Model:
             self.draw(seed)
 
     @property
+    def penalties(self):
+        """The penalty of each parameter by name, or None."""
+        return self._body.penalties
+
+    @property
     def n_inputs(self):
         return self.plan.n_inputs
 
     def draw(self, seed):
         """Write the initial weights of `seed`."""
         weights = np.empty_like(self.weights)
-        write_initial_weights(weights, self.plan, self.spec.layers, seed=seed)
+        write_initial_weights(weights, self.plan, flattened(self.spec.layers), seed=seed, ones=self._body.ones)
         self.weights[...] = weights
 
     def plan_for(self, optimizer, labels):

@@ -9,6 +9,7 @@ from fastreg.balance import row_factors
 from fastreg.checks import check_name
 from fastreg.data import as_count, as_dataset, as_seed, as_table, as_validation, is_finite
 from fastreg.errors import NotBuiltError
+from fastreg.layers import some_width
 from fastreg.losses import as_loss
 from fastreg.metrics import as_metrics
 from fastreg.model import Model, Spec, interpreter
@@ -28,7 +29,9 @@ class Network:
 
     Parameters
     ----------
-    layers : sequence of Dense, Dropout, Activation
+    layers : sequence of layers
+        Dense, Activation, Residual, BatchNorm, LayerNorm, and noise: Dropout, DropConnect, GaussianNoise,
+        MultiplicativeNoise, FeatureMask, SwapNoise.
     loss : Loss, or the name of one with its defaults
         "cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson".
         A last "softmax" or "sigmoid" is part of the cross-entropy that belongs to it.
@@ -37,7 +40,7 @@ class Network:
     dtype : {"float32", "float64"}
         In which everything is computed; data of another dtype is converted once.
     seed : int in [0, 2**64), optional
-        Of initial weights, order of rows and dropout. The same seed gives the same bits. None draws one.
+        Of initial weights, order of rows and noise. The same seed gives the same bits. None draws one.
     engine : {"compiled", "reference"}
         The reference is plain NumPy.
 
@@ -64,7 +67,9 @@ class Network:
         if not np.iterable(layers):
             raise ValueError(f"layers must be a sequence such as [Dense(10)], got {layers!r}")
         layers, loss = tuple(layers), as_loss(loss)
-        dtype = lower(layers, loss, 1, dtype, penalties=penalties).dtype  # says now what is wrong with them
+        dtype = lower(
+            layers, loss, some_width(layers), dtype, penalties=penalties
+        ).dtype  # says now what is wrong with them
         interpreter(check_name("engine", engine, ("compiled", "reference")))
         self._spec = Spec(layers, loss, dict(penalties or {}), dtype, engine)
         self.seed = as_seed(seed)
@@ -106,7 +111,7 @@ class Network:
 
     def summary(self):
         """Return a table of the layers with their parameters, shapes, sizes and penalties, as text."""
-        return summary(self._spec.layers, self._built().plan, self._spec.penalties)
+        return summary(self._spec.layers, self._built().plan, self._built().penalties)
 
     def fit(
         self,

@@ -2,41 +2,49 @@
 
 Fields of a record
     x, y, dx, dy       slot numbers: activations and their gradients. Slot 0 is the batch's input
-    weight, bias       where the layer's parameters start in the flat buffer, in elements
+    skip               the slot that a sum adds to x
+    weight, bias       where the layer's parameters start in the flat buffer, in elements: of a norm, scale and shift
+    mean, variance     where the running statistics of a norm start there
     n_in, n_out        columns that the operation reads and writes
     start, stop        the range of the flat buffer that an update operation works on
-    layer              the number of the dropout layer: part of the key of its random numbers
+    layer              the number of the noise: part of the key of its random numbers
     rate, strength, decay   index into the plan's table of scalars; of a loss, strength is where its own numbers begin:
                        how it smooths targets, the levels of quantiles
     accumulate         1: a gradient is added to what its slot holds
+    masked             1: the weights are those that the drop_connect before has left
     alpha              the leak of a leaky ReLU; the scale of a ReLU's gradient; the output weight of a loss;
-                       of a penalty, 1 if its gradient is added and 0 if only its value counts
+                       of a penalty, 1 if its gradient is added and 0 if only its value counts; what a noise
+                       puts in place of a masked number; the epsilon of a norm
 
 Operations, by segment
-    forward   dropout (x -> y), dense (x -> y; kernel = activation, rate and layer where a dropout is
-              fused behind a ReLU), activation (x -> y)
+    forward   noise (x -> y), dense (x -> y; kernel = activation, rate and layer where a dropout is fused behind
+              a ReLU), activation (x -> y), add (x + skip -> y), drop_connect (the next dense's weights, n_in rows
+              of n_out, through a noise), moments (of x: what norms are trained by), norm (x -> y)
     loss      loss (y = outputs, dy = their gradient)
-    backward  dropout_backward (dy -> dx), dense_backward (x, y, dy -> dx; dy becomes dz on the way),
-              activation_backward (dy, y -> dx)
-    update    per range: penalty*, update (strength = the floor that a proximal L1 asks of Adam), prox*
+    backward  noise_backward (dy -> dx), dense_backward (x, y, dy -> dx; dy becomes dz on the way),
+              activation_backward (dy, y -> dx), drop_connect_backward (of the weights' gradient), norm_sums (x, dy:
+              the gradients of scale and shift), norm_backward (x, dy -> dx); activation (a copy) and add on gradients
+    update    per range: penalty*, update (strength = the floor that a proximal L1 asks of Adam; rate: its own
+              learning rate, of running statistics), prox*
 """
 
 import numpy as np
 
 INTEGERS = (
-    *("x", "y", "dx", "dy", "weight", "bias", "n_in", "n_out", "start", "stop"),
-    *("layer", "rate", "strength", "decay", "accumulate"),
+    *("x", "y", "dx", "dy", "skip", "weight", "bias", "mean", "variance", "n_in", "n_out", "start", "stop"),
+    *("layer", "rate", "strength", "decay", "accumulate", "masked"),
 )
+FLAGS = ("accumulate", "masked")
 OP = np.dtype([("op", "S24"), ("kernel", "S32"), *[(name, "i8") for name in INTEGERS], ("alpha", "f8")])
 
 NONE = -1
 """What an integer field holds where an operation has no use for it."""
 
-_EMPTY = {"op": "", "kernel": "", **dict.fromkeys(INTEGERS, NONE), "accumulate": 0, "alpha": 0.0}
+_EMPTY = {"op": "", "kernel": "", **dict.fromkeys(INTEGERS, NONE), **dict.fromkeys(FLAGS, 0), "alpha": 0.0}
 
 
 def op(name, **fields):
-    """Return one operation, still a dict: fields not named are `NONE`, `accumulate` and `alpha` are 0."""
+    """Return one operation, still a dict: fields not named are `NONE`, flags and `alpha` are 0."""
     unknown = fields.keys() - _EMPTY.keys()
     if unknown:
         raise KeyError(f"an operation has no field {', '.join(unknown)}")

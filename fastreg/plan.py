@@ -5,7 +5,8 @@ b) Three segments, forward, backward and update, can each be run alone.
 c) Operations are coarse, one per layer where possible: an activation is fused into its `Dense`, a dropout
    behind a ReLU too (its backward pass needs no mask: the dropped units are those with output 0).
 d) Numbers that schedules or many models side by side may change stand in `Plan.scalars`, not in records.
-e) Parameters with the same penalties and decay that lie side by side are one range of the update.
+e) Parameters with the same penalties and decay that lie side by side are one range of the update; running statistics
+   lie behind them all.
 """
 
 from dataclasses import dataclass, replace
@@ -15,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from fastreg.builder import Builder, put
-from fastreg.layers import Activation, Dense, Dropout, Layer
+from fastreg.layers import Activation, Dense, Layer, Noise, flattened
 from fastreg.layout import Layout
 from fastreg.losses import Loss, as_loss, remaining_activation
-from fastreg.ops import INTEGERS, NONE, op, records
+from fastreg.ops import FLAGS, INTEGERS, NONE, op, records
 from fastreg.penalties import match_penalties
+from fastreg.reverse import backward
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +33,12 @@ class Plan:
     layout : Layout
         Of the flat parameter buffer, and of the gradient and the optimizer's state.
     slots : tuple of int
-        Columns of each slot. Slot 0 is the input; the last two hold gradients, whose rows are packed to the
+        Columns of each slot. Slot 0 is the input; the last ones hold gradients, whose rows are packed to the
         width of the layer that uses them.
     output : int
         The slot of the raw outputs.
+    first_gradient : int
+        The first slot of gradients: that of the outputs.
     forward, loss, backward, update : ndarray of OP
     scalars : ndarray of float64
         Rates, strengths and decays; records point into it.
@@ -54,6 +58,7 @@ class Plan:
     layout: Layout
     slots: tuple
     output: int
+    first_gradient: int
     forward: np.ndarray
     loss: np.ndarray
     backward: np.ndarray
@@ -83,12 +88,11 @@ class Plan:
 
 def describe(record, scalars):
     """Return one operation as a line of text: its name, kernel and the fields that it uses."""
-    fields = [f"{name}={record[name]}" for name in INTEGERS[:-1] if record[name] != NONE]
+    fields = [f"{name}={record[name]}" for name in INTEGERS if name not in FLAGS and record[name] != NONE]
     for name in ("rate", "strength", "decay"):
         if record[name] != NONE:
             fields[fields.index(f"{name}={record[name]}")] = f"{name}={scalars[record[name]]:g}"
-    if record["accumulate"]:
-        fields.append("accumulate")
+    fields += [flag for flag in FLAGS if record[flag]]
     if record["alpha"]:
         fields.append(f"alpha={record['alpha']:g}")
     return f"{record['op'].decode():19} {record['kernel'].decode():20} {' '.join(fields)}".rstrip()
@@ -132,13 +136,17 @@ def lower_layers(layers, loss, n_inputs, dtype, *, penalties=None):
             " for one output use 'binary_cross_entropy'"
         )
     layout = builder.place_parameters(dtype)
-    gradients = len(builder.slots), len(builder.slots) + 1
+    first_gradient = len(builder.slots)
+    way_back, gradients = backward(builder.records, builder.slot, first_gradient)
     return Body(
         layout=layout,
-        slots=(*builder.slots, *[max(builder.slots[1:])] * 2),
+        ones=tuple(builder.ones),
+        momenta=builder.momenta,
+        slots=(*builder.slots, *[max(builder.slots[1:])] * max(gradients, 2)),
         output=builder.slot,
+        first_gradient=first_gradient,
         forward=records(builder.records),
-        backward=records(_backward(builder.records, *gradients)),
+        backward=records(way_back),
         scalars=tuple(builder.scalars),
         penalties=match_penalties(builder.penalties, penalties),
         loss=loss,
@@ -151,8 +159,11 @@ class Body:
     """The part of a network's plans that is the same for inference and for every optimizer."""
 
     layout: Layout
+    ones: tuple  # names of the vectors that begin with ones
+    momenta: dict  # of running statistics by name: where their rates stand among the scalars
     slots: tuple
     output: int
+    first_gradient: int
     forward: np.ndarray
     backward: np.ndarray
     scalars: tuple
@@ -164,10 +175,13 @@ class Body:
         """Return the `Plan` that trains with `optimizer`, or the one of inference, on labels or on a matrix."""
         scalars = list(self.scalars)
         update, kernel = _update(self.layout, self.penalties, optimizer, scalars), self.loss.kernel(labels)
+        if optimizer is not None:
+            update += _averages(self.layout, self.momenta)
         return Plan(
             layout=self.layout,
             slots=self.slots,
             output=self.output,
+            first_gradient=self.first_gradient,
             forward=self.forward,
             loss=records([_loss(self, labels, optimizer is not None, scalars)]),
             backward=self.backward,
@@ -185,7 +199,7 @@ def _check_layers(layers):
     for number, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise ValueError(f"layers[{number}] is {layer!r}, not a layer such as Dense(10)")
-    if not any(isinstance(layer, Dense) for layer in layers):
+    if not any(isinstance(layer, Dense) for layer in flattened(layers)):
         raise ValueError("a network needs at least one Dense layer")
     return list(layers)
 
@@ -208,44 +222,16 @@ def _without_link(layers, loss):
         layers = before if last is activation else [*before, replace(last, activation="identity")]
         if last is activation and activation.name == "identity":
             return _without_link(layers, loss)  # it hides what stands before it
-    if isinstance(layers[-1], Dropout):
+    if isinstance(layers[-1], Noise):
         raise ValueError(f"{layers[-1]!r} stands last: dropped outputs cannot be fitted; end with a Dense")
     return layers
 
 
 def _loss(body, labels, training, scalars):
-    n_out, first_gradient = body.slots[body.output], len(body.slots) - 2
+    n_out = body.slots[body.output]
     strengths = [put(number, scalars) for number in body.loss.numbers(n_out, training)]
-    return op("loss", kernel=body.loss.kernel(labels), y=body.output, dy=first_gradient, n_out=n_out,
+    return op("loss", kernel=body.loss.kernel(labels), y=body.output, dy=body.first_gradient, n_out=n_out,
               alpha=body.loss.output_weight(n_out), strength=strengths[0] if strengths else NONE)  # fmt: skip
-
-
-def _backward(forward, dy, dx):
-    """Return the backward segment: the forward one reversed, down to the first `dense`.
-
-    dy and dx are two slots that take turns: a `dense` reads one gradient and writes the next.
-    """
-    first = next(k for k, record in enumerate(forward) if record["op"] == "dense")
-    backward = []
-    for record in reversed(forward[first:]):
-        back = _reverse(record)
-        back["dy"] = back["dx"] = dy
-        if record["op"] == "dense":
-            back["dx"] = NONE if record is forward[first] else dx
-            dy, dx = dx, dy
-        backward.append(back)
-    return backward
-
-
-def _reverse(record):
-    """Return the same operation on its way back."""
-    back = record.copy()
-    back["op"] = record["op"] + "_backward"
-    if record["kernel"]:
-        back["kernel"] = record["kernel"] + "_gradient"
-    if record["kernel"] == "relu":
-        back["alpha"] = 1.0  # the scale of its gradient, where no dropout is fused behind it
-    return back
 
 
 def _update(layout, penalties, optimizer, scalars):
@@ -256,13 +242,23 @@ def _update(layout, penalties, optimizer, scalars):
         return penalties[field.name], decay if len(field.shape) > 1 else 0.0
 
     operations = []
-    ranges = [(key, next(fields)) for key, fields in groupby(layout.fields, rule)]
-    stops = [field.start for _, field in ranges[1:]] + [layout.size]  # with the gap: it is zero
+    trained = (field for field in layout.fields if field.trained)
+    ranges = [(key, next(fields)) for key, fields in groupby(trained, rule)]
+    stops = [field.start for _, field in ranges[1:]] + [layout.trained]  # with the gap: it is zero
     for ((penalty, decay_here), field), stop in zip(ranges, stops, strict=True):
         span = {"start": field.start, "stop": stop}
         terms = penalty.terms() if penalty else ()
         operations += _range_update(terms, decay_here, optimizer, span, scalars)
     return operations
+
+
+def _averages(layout, momenta):
+    """Return what moves the running statistics: towards those of the batch, which stand where a gradient would."""
+    return [
+        op("update", kernel="running_average", rate=momenta[field.name], start=field.start, stop=field.stop)
+        for field in layout.fields
+        if not field.trained
+    ]
 
 
 def _range_update(terms, decay, optimizer, span, scalars):

@@ -19,6 +19,7 @@ from fastreg.atomic import replacing
 from fastreg.container import HEADER_LIMIT, check_shape, json_bytes, opened, read_array, refusing
 from fastreg.data import is_finite
 from fastreg.files import checked_model
+from fastreg.layers import some_width
 from fastreg.version import __version__
 
 LENGTH = 8  # bytes before the header
@@ -103,14 +104,15 @@ def load_safetensors(model, path):
 
 def _layout(model, arrays):
     """Return the layout of the parameters that the network has, or will have once it is built for these arrays."""
-    layout = model._spec.body(1).layout if model._model is None else model._model.plan.layout
+    spec = model._spec
+    layout = spec.body(some_width(spec.layers)).layout if model._model is None else model._model.plan.layout
     if arrays.keys() != set(layout.names):
         name = min(arrays.keys() ^ set(layout.names))
         where = "in the file, but not in the network" if name in arrays else "in the network, but not in the file"
         raise ValueError(f"{strict.shown(name)} is {where}, whose parameters are {', '.join(layout.names)}")
     if model._model is None:
         shape = arrays[layout.names[0]].shape
-        layout = model._spec.body(shape[0] if shape and shape[0] else 1).layout
+        layout = spec.body(shape[0] if shape and shape[0] else 1).layout
     return layout
 
 

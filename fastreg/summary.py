@@ -1,41 +1,49 @@
 """The table that `Network.summary` shows."""
 
-from fastreg.penalties import match_penalties
+from itertools import count
+
+from fastreg.layers import Dense, Parametric, Residual
 
 _HEAD = ("layer", "parameter", "shape", "size", "penalty")
 
 
-def summary(layers, plan, patterns):
+def summary(layers, plan, penalties):
     """Return a table of the layers: their parameters, shapes, sizes and penalties.
 
     Parameters
     ----------
     layers : sequence of layers, which were lowered to `plan`
     plan : Plan
-    patterns : dict of name patterns to penalties
+    penalties : dict of parameter names to penalties, or None
     """
-    dense = [layer for layer in layers if hasattr(layer, "units")]
-    fields = plan.layout.fields
-    pairs = list(zip(fields[: len(dense)], fields[len(dense) :], strict=True))  # all weights, then all biases
-    own: dict = {}
-    for layer, (weight, bias) in zip(dense, pairs, strict=True):
-        own |= {weight.name: layer.weight_penalty, bias.name: layer.bias_penalty}
-    rows = [_HEAD, *_rows(layers, iter(pairs), match_penalties(own, patterns))]
+    fields: dict = {}  # by the layer's name
+    for field in plan.layout.fields:
+        fields.setdefault(field.name.rpartition(".")[0], []).append(field)
+    rows = [_HEAD, *_rows(layers, fields, penalties, count())]
     total = f"{plan.layout.n_parameters:,} parameters, {plan.dtype}, {plan.n_inputs} inputs"
     head, *lines = _aligned(rows)
     return "\n".join([head, "-" * max(map(len, lines)), *lines, total])
 
 
-def _rows(layers, pairs, penalties):
+def _rows(layers, fields, penalties, numbers, indent=""):
     for layer in layers:
-        if not hasattr(layer, "units"):
-            yield repr(layer), "", "", "", ""
+        label = indent + _label(layer)
+        if not isinstance(layer, Parametric):
+            yield label, "", "", "", ""
+            if isinstance(layer, Residual):
+                yield from _rows(layer.block, fields, penalties, numbers, indent + "  ")
             continue
-        label = f"Dense({layer.units}, {layer.activation.name!r})"
-        for field in next(pairs):
-            penalty = penalties[field.name]
-            yield label, field.name, str(field.shape), f"{field.size:,}", repr(penalty) if penalty else ""
+        number = next(numbers)
+        for field in fields[layer.name or str(number)]:
+            penalty = penalties[field.name] if field.trained else "not trained"
+            yield label, field.name, str(field.shape), f"{field.size:,}", str(penalty) if penalty else ""
             label = ""
+
+
+def _label(layer):
+    if isinstance(layer, Dense):
+        return f"Dense({layer.units}, {getattr(layer.activation, 'name', '')!r})"
+    return f"Residual(drop_path={layer.drop_path})" if isinstance(layer, Residual) else repr(layer)
 
 
 def _aligned(rows):

@@ -46,6 +46,14 @@ INLINE vec relu_of(vec x, vec a) { return vselect(vle(x, vset(0)), vset(0), x); 
 INLINE vec leaky_relu_of(vec x, vec a) { return vselect(vle(x, vset(0)), a * x, x); }
 INLINE vec sigmoid_of(vec x, vec a) { return vsigmoid(x); }
 INLINE vec tanh_of(vec x, vec a) { return vtanh(x); }
+/* Klambauer et al. 2017: scale x above 0, scale alpha (exp(x) - 1) below, by tanh(x / 2), which loses nothing near 0 */
+#define SELU_SCALE 1.0507009873554805
+#define SELU_ALPHA 1.6732632423543772
+INLINE vec selu_of(vec x, vec a)
+{
+    const vec t = vtanh(R(0.5) * x);
+    return vselect(vgt(x, vset(0)), R(SELU_SCALE) * x, R(SELU_SCALE * SELU_ALPHA) * ((t + t) / (R(1) - t)));
+}
 INLINE vec exp_of(vec x, vec a) { return vexp(x); }
 INLINE vec log_of(vec x, vec a) { return vlog(x); }
 INLINE vec erf_of(vec x, vec a) { return verf(x); }
@@ -54,11 +62,16 @@ INLINE vec relu_slope(vec dy, vec y, vec a) { return vkeep(vgt(y, vset(0)), a * 
 INLINE vec leaky_relu_slope(vec dy, vec y, vec a) { return vselect(vgt(y, vset(0)), dy, a * dy); }
 INLINE vec sigmoid_slope(vec dy, vec y, vec a) { return dy * (y * (vset(1) - y)); }
 INLINE vec tanh_slope(vec dy, vec y, vec a) { return dy * (vset(1) - y * y); }
+INLINE vec selu_slope(vec dy, vec y, vec a)
+{
+    return dy * vselect(vgt(y, vset(0)), R(SELU_SCALE), y + R(SELU_SCALE * SELU_ALPHA));
+}
 
 ACTIVATION(relu, relu_of)
 ACTIVATION(leaky_relu, leaky_relu_of)
 ACTIVATION(sigmoid, sigmoid_of)
 ACTIVATION(tanh, tanh_of)
+ACTIVATION(selu, selu_of)
 ACTIVATION(exp, exp_of)
 ACTIVATION(log, log_of)
 ACTIVATION(erf, erf_of)
@@ -66,6 +79,7 @@ GRADIENT(relu_gradient, relu_slope)
 GRADIENT(leaky_relu_gradient, leaky_relu_slope)
 GRADIENT(sigmoid_gradient, sigmoid_slope)
 GRADIENT(tanh_gradient, tanh_slope)
+GRADIENT(selu_gradient, selu_slope)
 
 static void k_identity(void *y, const void *x, i64 rows, i64 cols, double alpha)
 {
@@ -75,6 +89,16 @@ static void k_identity(void *y, const void *x, i64 rows, i64 cols, double alpha)
 static void k_identity_gradient(void *dx, const void *dy, const void *y, i64 rows, i64 cols, double alpha)
 {
     k_identity(dx, dy, rows, cols, alpha);
+}
+
+static void k_add(void *y_, const void *a_, const void *b_, i64 n)
+{
+    real *y = y_;
+    const real *a = a_, *b = b_;
+    for (i64 i = 0; i < n; i += VL) {
+        const int rest = vrest(i, n);
+        put(y + i, take(a + i, rest) + take(b + i, rest), rest);
+    }
 }
 
 /* ---- softmax, row by row ------------------------------------------------------------------------------------ */

@@ -43,6 +43,14 @@ typedef struct {
     u32 stream; /* purpose << 16 | layer */
 } fr_stream;
 
+/* What a batch is normalized by. */
+typedef struct {
+    const void *mean, *variance; /* of the columns; not used where each row has its own */
+    double correction;           /* times variance: (rows - 1) / rows where it is that of these rows, else 1 */
+    double epsilon;              /* added to the variance */
+    i64 rows;                    /* of the batch */
+} fr_statistics;
+
 /* One step of an optimizer, in numbers. */
 typedef struct {
     double learning_rate;            /* of this step */
@@ -88,9 +96,24 @@ typedef void fr_prox(void *w, const void *step, i64 n, double same, double stren
 /* w <- w + move(g, state), state m and v (NULL where the optimizer has none); step (NULL: not wanted) receives
  * the effective step size of each element. Returns the penalties s->l1 and s->l2 before. */
 typedef double fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n, const fr_step *s);
-/* y = x with noise; x NULL: the noise itself. Row r of the batch and unit j have a random number of their own;
- * first_row is that of the first row here. */
-typedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, i64 first_row, double rate, const fr_stream *key);
+/* y = x with noise of this rate (or deviation); x NULL: the noise itself, of zeros where it is added and of ones where it
+ * multiplies. Row r of the batch and unit j have random numbers of their own; first_row is that of the first row here.
+ * value: what stands in place of a masked number. y may be x but where rows of the batch are swapped. */
+typedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, i64 first_row, i64 batch_rows, double rate,
+                      double value, const fr_stream *key);
+/* y = a + b, n numbers; y may be either */
+typedef void fr_sum(void *y, const void *a, const void *b, i64 n);
+/* Of x (rows, cols), the columns from `column` on: mean and variance, sum (x - mean)^2 / (rows - 1), 0 of one row. */
+typedef void fr_moments(void *mean, void *variance, const void *x, i64 rows, i64 cols, i64 column, i64 columns);
+/* y = scale (x - mean) / sqrt(variance + epsilon) + shift; y may be x. */
+typedef void fr_norm(void *y, const void *x, const void *scale, const void *shift, i64 rows, i64 cols,
+                     const fr_statistics *s);
+/* The gradients of scale and shift, of some columns, from that of y; x is what was normalized. */
+typedef void fr_norm_sums(void *dscale, void *dshift, const void *dy, const void *x, i64 rows, i64 cols, i64 column,
+                          i64 columns, const fr_statistics *s);
+/* The gradient of x from those of y, scale and shift. dx may be dy. */
+typedef void fr_norm_gradient(void *dx, const void *dy, const void *x, const void *scale, const void *dscale,
+                              const void *dshift, i64 rows, i64 cols, const fr_statistics *s);
 /* out[i] = x[rows[i]], rows of cols elements (labels: int32, cols 1) */
 typedef void fr_gather(void *out, const void *x, const i64 *rows, i64 n, i64 cols);
 /* words of `blocks` Philox blocks (four each) from first_block on */

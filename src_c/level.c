@@ -13,6 +13,7 @@
 #include "penalty.c"
 #include "optim.c"
 #include "rng.c"
+#include "norm.c"
 
 #define JOIN_(a, b, c) a##b##_##c
 #define JOIN(a, b, c) JOIN_(a, b, c)

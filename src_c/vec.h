@@ -351,6 +351,28 @@ INLINE ivec widen16(const uint16_t *p)
 #endif
 }
 
+/* VL 32-bit words as integers of a real's width */
+INLINE ivec widen32(const uint32_t *p)
+{
+#ifdef FR_F64
+#if VB == 64
+    return (ivec)_mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)p));
+#elif VB == 32
+    return (ivec)_mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)p));
+#else
+    real lane[VL];
+    rint_t wider[VL];
+    for (int i = 0; i < VL; i++) wider[i] = p[i];
+    memcpy(lane, wider, sizeof lane);
+    return as_int(vload(lane));
+#endif
+#else
+    ivec words;
+    memcpy(&words, p, sizeof words);
+    return words;
+#endif
+}
+
 /* All bits where a < b, else none */
 INLINE ivec iless(ivec a, ivec b)
 {

@@ -405,7 +405,7 @@ def test_sparse_rows_that_point_outside_are_refused(columns, starts, message):
 def test_sparse_rows_cannot_be_dropped_from():
     problem = simple_problem()  # begins with a dropout
     x = CSR(np.ones(1), np.zeros(1, np.int32), np.array([0, 1]), problem.plan.n_inputs)
-    with pytest.raises(ValueError, match="must begin with a Dense, not with dropout"):
+    with pytest.raises(ValueError, match="must begin with a Dense, not with noise"):
         problem.engine("compiled").forward(np.empty((1, 3)), x)
 
 

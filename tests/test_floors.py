@@ -15,7 +15,7 @@ FLOORS = {
     1: "_core kernels reference config",
     2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional "
     "container calibration balance custom",
-    3: "layout builder plan inference summary values",
+    3: "layout builder reverse plan inference summary values",
     4: "model state lap train progress",
     5: "network",
     6: "plot files checkpoint safetensors estimators",

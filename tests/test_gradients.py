@@ -27,7 +27,7 @@ AWAY = 1e-2  # from a kink
 ROWS, INPUTS, HIDDEN, OUTPUTS = 7, 4, 3, 3
 NOISE = {"seed": 5, "step": 2}
 
-ACTIVATIONS = ["identity", "relu", fr.Activation("leaky_relu", leak=0.2), "sigmoid", "tanh", "softmax"]
+ACTIVATIONS = ["identity", "relu", fr.Activation("leaky_relu", leak=0.2), "sigmoid", "tanh", "softmax", "selu"]
 LOSSES = ["cross_entropy", "cross_entropy_labels", "binary_cross_entropy", "squared_error"]
 PENALTIES = {
     "none": None,
@@ -105,7 +105,7 @@ def hidden_inputs(batch):
     views, h = batch.plan.layout.views(batch.params), batch.x.copy()
     reference.dropout(h, h, 0.2, **NOISE, layer=0)
     first = h @ views["0.weight"] + views["0.bias"]
-    activation = next(bytes(k).decode() for k in batch.plan.forward["kernel"] if k)
+    activation = batch.plan.forward["kernel"][batch.plan.forward["op"] == b"dense"][0].decode()
     h = np.empty_like(first)
     getattr(reference, activation)(h, first, *[0.2] * (activation == "leaky_relu"))
     reference.dropout(h, h, 0.3, **NOISE, layer=1)
@@ -124,7 +124,7 @@ def make_batch(activation, loss, penalty, weights):
             view[...] = rng.uniform(0.2, 0.9, view.shape) * rng.choice([-1, 1], view.shape)
         row_weights = rng.uniform(0.2, 2, ROWS) if weights == "random" else None
         batch = Batch(plan, params, rng.normal(size=(ROWS, INPUTS)), draw_targets(loss, rng), row_weights)
-        if name_of(activation) not in ("relu", "leaky_relu"):
+        if name_of(activation) not in ("relu", "leaky_relu", "selu"):
             return batch
         z = hidden_inputs(batch)
         if np.abs(z).min() > AWAY and 0.3 < (z > 0).mean() < 0.8:
@@ -194,7 +194,7 @@ def without(op):
     return lambda plan: replace(plan, backward=plan.backward[plan.backward["op"] != op])
 
 
-DENSE, ACTIVE, DROP = b"dense_backward", b"activation_backward", b"dropout_backward"
+DENSE, ACTIVE, DROP = b"dense_backward", b"activation_backward", b"noise_backward"
 BUGS = {  # name: (activation, loss, penalty, the bug)
     "wrong gradient kernel": (
         "tanh", "squared_error", "none", backward(DENSE, 1, kernel=b"sigmoid_gradient"),
@@ -225,7 +225,7 @@ BUGS = {  # name: (activation, loss, penalty, the bug)
     ),
     "undropped input of a layer": (
         "sigmoid", "squared_error", "none",
-        lambda plan: backward(DENSE, 1, x=forward(plan, b"dropout", 1)["x"])(plan),
+        lambda plan: backward(DENSE, 1, x=forward(plan, b"noise", 1)["x"])(plan),
     ),
     "softmax taken for element by element": (
         "softmax", "squared_error", "none", backward(ACTIVE, 0, kernel=b"sigmoid_gradient"),

@@ -287,15 +287,50 @@ def update_arguments(name, draw, size):
 
 
 def noise_arguments(name, draw, size):
-    for shape, rate in product(((size, 5), (5, size), (2, size)), (0.0, 0.3, 0.5)):
-        yield {
-            "out": Out(shape),
-            "x": draw(*shape),
-            "rate": rate,
-            "seed": 2**63 + 5,
-            "step": 2**40 + 3,
-            "layer": 9,
-        }
+    rates = "sigma" if name in ("gaussian_noise", "multiplicative_noise") else "rate"
+    options = [{"value": -2.5}, {}] if name == "feature_mask" else [{}]
+    for shape, rate, more in product(((size, 5), (5, size), (2, size)), (0.0, 0.3, 0.5), options):
+        key = {"seed": 2**63 + 5, "step": 2**40 + 3, "layer": 9}
+        yield {"out": Out(shape), "x": draw(*shape), rates: rate, **more, **key}
+
+
+def sum_arguments(name, draw, size):
+    for shape in ((size,), (size, 3)):
+        yield {"out": Out(shape), "a": draw(*shape), "b": draw(*shape)}
+
+
+NORM_SHAPES = [*product(SIZES, SIZES), (255, 3), (256, 3), (257, 3), (600, 17), (3, 300)]
+
+
+def moments_arguments(name, draw, rows, cols):
+    yield {"mean": Out((cols,)), "variance": Out((cols,)), "x": draw(rows, cols) + draw(cols)}
+
+
+def norm_arguments(name, draw, rows, cols):
+    arrays = {"out": Out((rows, cols)), "x": draw(rows, cols), "scale": draw(cols), "shift": draw(cols)}
+    yield from norm_options(name, draw, arrays, cols)
+
+
+def norm_sums_arguments(name, draw, rows, cols):
+    x, dy = draw(rows, cols), draw(rows, cols, scale=max(rows, 1) ** -0.5)
+    yield from norm_options(name, draw, {"dscale": Out((cols,)), "dshift": Out((cols,)), "dy": dy, "x": x}, cols)
+
+
+def norm_gradient_arguments(name, draw, rows, cols):
+    arrays = {"dx": Out((rows, cols)), "dy": draw(rows, cols), "x": draw(rows, cols), "scale": draw(cols)}
+    if name.startswith("batch"):
+        arrays |= {"dscale": draw(cols), "dshift": draw(cols)}
+    yield from norm_options(name, draw, arrays, cols)
+
+
+def norm_options(name, draw, arrays, cols):
+    """Statistics of the columns where they are given, and settings."""
+    if name.startswith("layer"):
+        yield arrays | {"epsilon": 0.1}
+        return
+    arrays |= {"mean": draw(cols), "variance": draw.positive(cols)}
+    yield arrays
+    yield arrays | {"epsilon": 0.1, "correction": 0.75}
 
 
 def gather_arguments(name, draw, size):
@@ -335,6 +370,11 @@ FAMILIES = {
     "prox": (prox_arguments, BY_SIZE),
     "update": (update_arguments, BY_SIZE),
     "noise": (noise_arguments, BY_SIZE),
+    "sum": (sum_arguments, BY_SIZE),
+    "moments": (moments_arguments, NORM_SHAPES),
+    "norm": (norm_arguments, NORM_SHAPES),
+    "norm_sums": (norm_sums_arguments, NORM_SHAPES),
+    "norm_gradient": (norm_gradient_arguments, NORM_SHAPES),
     "gather": (gather_arguments, BY_SIZE),
     "random": (random_arguments, BY_SIZE),
 }
@@ -416,14 +456,25 @@ def test_the_check_catches_a_faulty_kernel(monkeypatch, faulty):
         check("relu", arguments, "float32")
 
 
-IN_PLACE = {"activation": ("out", "x"), "gradient": ("dx", "dy"), "loss": ("dz", "z"), "noise": ("out", "x")}
+IN_PLACE = {
+    "activation": ("out", "x"),
+    "gradient": ("dx", "dy"),
+    "loss": ("dz", "z"),
+    "noise": ("out", "x"),
+    "sum": ("out", "a"),
+    "norm": ("out", "x"),
+    "norm_gradient": ("dx", "dy"),
+}
 
 
-@pytest.mark.parametrize("name", [name for name, family in KERNELS.items() if family in IN_PLACE])
+APART = ("swap_noise",)  # it reads other rows
+
+
+@pytest.mark.parametrize("name", [name for name, f in KERNELS.items() if f in IN_PLACE and name not in APART])
 @every_dtype
 def test_in_place_has_the_same_bits(name, dtype):
     out, source = IN_PLACE[KERNELS[name]]
-    for case in ((33, 17), (33, 3)) if KERNELS[name] == "loss" else ((33,), (100,)):
+    for case in ((33, 17), (33, 3)) if len(FAMILIES[KERNELS[name]][1][0]) == 2 else ((33,), (100,)):
         for arguments in argument_sets(name, case, dtype):
             if arguments[out] is None:
                 continue

@@ -15,7 +15,7 @@ from fastreg.plan import lower
 PRINTED = """\
 plan: 81 parameters, float64, slots (9, 6, 6, 3, 6, 6)
 forward
-  dropout                                  x=0 y=0 n_out=9 layer=0 rate=0.2
+  noise               dropout              x=0 y=0 n_out=9 layer=0 rate=0.2
   dense               relu                 x=0 y=1 weight=0 bias=80 n_in=9 n_out=6 layer=1 rate=0.5
   activation          tanh                 x=1 y=2 n_out=6
   dense                                    x=2 y=3 weight=56 bias=88 n_in=6 n_out=3
@@ -70,8 +70,8 @@ def test_dropout_is_fused_behind_a_relu_alone():
         ("dense", ""),
     ]
     plan = plan_of(Dense(4, "tanh"), Dropout(0.5), Dense(2))
-    assert segment(plan, "forward") == [("dense", "tanh"), ("dropout", ""), ("dense", "")]
-    assert segment(plan, "backward")[1:] == [("dropout_backward", ""), ("dense_backward", "tanh_gradient")]
+    assert segment(plan, "forward") == [("dense", "tanh"), ("noise", "dropout"), ("dense", "")]
+    assert segment(plan, "backward")[1:] == [("noise_backward", "dropout"), ("dense_backward", "tanh_gradient")]
     assert plan.forward["x"].tolist() == [0, 1, 2]
     assert plan.forward["y"].tolist() == [1, 2, 3]
 

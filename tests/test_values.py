@@ -17,6 +17,7 @@ EXAMPLES = [
         7, "tanh", weight_penalty=fr.L1(0.1, "clip") + fr.L2(1e-320), bias_penalty=fr.L2(3.0), init="zeros", name="é"
     ),
     fr.Dense(2, init=np.array([[0.1, -0.0], [1e-310, 3.0]])),
+    fr.Residual([fr.BatchNorm(name="norm"), fr.Dense(3, "selu"), fr.Residual([fr.LayerNorm()], 0.25)], drop_path=0.5),
     fr.CrossEntropy(),
     fr.BinaryCrossEntropy(),
     fr.SquaredError(),
@@ -94,10 +95,10 @@ DENSE = {"kind": "Dense", "units": 3}
 @pytest.mark.parametrize(
     ("value", "home", "message"),
     [
-        ({}, layers, "value must be one of Activation, Dropout, Dense, got {}"),
+        ({}, layers, "value must be one of Activation, Dropout, .*Dense, .*, got {}"),
         ([], layers, "value must be one of"),
         (None, losses, "value must be one of CrossEntropy"),
-        (L1, layers, "value must be one of Activation, Dropout, Dense, got {'kind': 'L1'"),
+        (L1, layers, "value must be one of Activation, Dropout, .*Dense, .*, got {'kind': 'L1'"),
         (L1, optimizers, "value must be one of SGD, Adam, AdamW"),
         ({"kind": ["L1"]}, penalties, "value must be one of"),
         ({"kind": "os.system"}, None, "value.kind is 'os.system', which this version does not know"),

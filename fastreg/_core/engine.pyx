@@ -93,8 +93,9 @@ cdef class Engine:
     cdef char *weights_of  # the data of `params`
     cdef Program program
     cdef double[::1] scalars
-    cdef tuple inference_widths  # of the slots: the input is read in place, gradients are not needed
     cdef i64 itemsize, n_inputs, n_outputs, n_params
+    cdef i64 n_trained  # of the parameters: behind them are running statistics
+    cdef i64 n_masked   # n_params where weights are dropped, else 0
     cdef int buffers
     cdef bint labels
     cdef int cancelled
@@ -108,32 +109,36 @@ cdef class Engine:
                              f"got {params.dtype} of shape {params.shape}")
         self.weights_of = data_of(params)
         self.n_params, self.n_inputs, self.n_outputs = plan.layout.size, plan.n_inputs, plan.n_outputs
+        self.n_trained, self.n_masked = plan.layout.trained, plan.layout.size if plan.forward["masked"].any() else 0
         self.buffers, self.labels = plan.buffers, plan.labels
         self.scalars = plan.scalars
-        inner = len(plan.slots) - 3
-        self.inference_widths = (0, *plan.slots[1:1 + inner], 0, 0)
 
     # ---- inference -------------------------------------------------------------------------------------------
 
-    def forward(self, out, x, *, int threads=1):
-        """Raw outputs of the rows of x into out, nothing dropped. Safe to call from several threads at once."""
+    def forward(self, out, x, *, int threads=1, seed=None, step=0):
+        """Raw outputs of the rows of x into out. Safe to call from several threads at once.
+
+        With a seed there is noise, of random numbers that belong to the seed, the step and the rows' places in x.
+        """
         cdef i64 n = self._rows_of(x)
         if out.shape != (n, self.n_outputs) or out.dtype != self.plan.dtype:
             wanted = f"{self.plan.dtype} of shape {(n, self.n_outputs)}"
             raise ValueError(f"out must be {wanted}, got {out.dtype} {out.shape}")
-        self._infer(x, None, None, out, threads)
+        self._infer(x, None, None, out, threads, seed, step)
 
     def evaluate(self, x, targets, weights=None, *, int threads=1):
         """Data loss of the rows of x in inference mode: (sum of w_i l_i, sum of w_i)."""
         self._check_targets(self._rows_of(x), targets, weights)
-        return self._infer(x, targets, weights, None, threads)
+        return self._infer(x, targets, weights, None, threads, None, 0)
 
-    cdef _infer(self, x, targets, weights, out, int threads):
+    cdef _infer(self, x, targets, weights, out, int threads, seed, step):
         """Run all rows through the network, in chunks of FR_ROW_CHUNK; targets or out is None."""
         cdef i64 n = x.shape[0], chunks = (n + FR_ROW_CHUNK - 1) // FR_ROW_CHUNK, i
         cdef double total = 0, mass = 0
         cdef inference_t job
-        cdef Workspace first = self._inference_workspace(min(n, FR_ROW_CHUNK), 2 * chunks if targets is not None else 0)
+        cdef bint noisy = seed is not None
+        cdef i64 partials = 2 * chunks if targets is not None else 0
+        cdef Workspace first = self._inference_workspace(min(n, FR_ROW_CHUNK), partials, noisy)
         cdef list others = None
         cdef run_t alone
         if self.program.c.own_loss is not NULL and targets is not None:
@@ -143,7 +148,7 @@ cdef class Engine:
         job.table = self._table(x, targets, weights)
         job.rows, job.out, job.runs = n, data_of(out, writable=True), &alone
         if threads > 1:
-            others = [self._inference_workspace(FR_ROW_CHUNK, 0) for _ in range(threads - 1)]
+            others = [self._inference_workspace(FR_ROW_CHUNK, 0, noisy) for _ in range(threads - 1)]
             job.runs = <run_t *>calloc(threads, sizeof(run_t))
             if job.runs is NULL:
                 raise MemoryError("no memory for the threads of a prediction")
@@ -151,6 +156,8 @@ cdef class Engine:
                 self._begin(&job.runs[i], others[i - 1])
                 job.runs[i].watches = False  # the calling thread looks at signals
         self._begin(&job.runs[0], first)
+        for i in range(threads if noisy else 0):
+            job.runs[i].batch.noisy, job.runs[i].batch.seed, job.runs[i].batch.step = True, seed, step
         cdef double *partial = job.runs[0].memory.partial
         cdef u64 mode = fr_enter()
         threads = claim_threads(threads)
@@ -176,9 +183,12 @@ cdef class Engine:
             mass += partial[2 * i + 1]
         return total, mass
 
-    cdef Workspace _inference_workspace(self, i64 rows, i64 partials):
+    cdef Workspace _inference_workspace(self, i64 rows, i64 partials, bint noisy):
+        """Without gradients; the input is read in place but where noise could change it."""
+        first, *inner = self.plan.slots[:self.plan.first_gradient]
         scratch = FR_PANEL_SCRATCH(max(self.plan.slots)) if rows > FR_FEW_ROWS else 0
-        return Workspace(self.inference_widths, rows, self.itemsize, 0, 0, partials, scratch, 1)
+        return Workspace((first if noisy else 0, *inner), rows, self.itemsize, 0, 0, partials, scratch, 1,
+                         n_masked=self.n_masked if noisy else 0)
 
     # ---- one batch -------------------------------------------------------------------------------------------
 
@@ -197,7 +207,7 @@ cdef class Engine:
             memcpy(run.memory.slot[0], table.x, n * self.n_inputs * self.itemsize)
         run.input = sparse_t(table.x, table.columns, table.starts, NULL)
         run.table = &table
-        run.batch = batch_t(n, table.targets, table.weights, 1 / mass if mass > 0 else 0, True, seed, step)
+        run.batch = batch_t(n, table.targets, table.weights, 1 / mass if mass > 0 else 0, True, True, seed, step, 0)
         cdef u64 mode = fr_enter()
         run.threads = claim_threads(threads)
         try:
@@ -208,7 +218,8 @@ cdef class Engine:
                     raise_what_is_pending()
         finally:
             self._end(&run, mode)
-        memcpy(result, run.memory.gradient, self.n_params * self.itemsize)
+        memcpy(result, run.memory.gradient, self.n_trained * self.itemsize)
+        memset(result + self.n_trained * self.itemsize, 0, (self.n_params - self.n_trained) * self.itemsize)
         return loss / mass if mass > 0 else 0.0
 
     def penalty(self, gradient=None):
@@ -320,7 +331,7 @@ cdef class Engine:
             scratch = max(FR_PANEL_SCRATCH(widest), FR_WEIGHT_SCRATCH(rows, widest), <i64>FR_CHUNK)
             self.workspace = None  # before the next one is made
             self.workspace = Workspace(slots, rows, self.itemsize, self.n_params, self.n_outputs, partials, scratch,
-                                       threads, max(nonzeros, 0), self.n_inputs if sparse else 0)
+                                       threads, max(nonzeros, 0), self.n_inputs if sparse else 0, self.n_masked)
         return self.workspace
 
     cdef i64 _rows_of(self, x) except -1:

@@ -384,6 +384,14 @@ def tanh(out, x):
     _activation("tanh", out, x, 0)
 
 
+def selu(out, x):
+    """Self-normalizing unit (Klambauer et al. 2017): ``s * x`` where x > 0, ``s * a * (exp(x) - 1)`` elsewhere.
+
+    s = 1.0507009873554805, a = 1.6732632423543772. Any shape; out may be x.
+    """
+    _activation("selu", out, x, 0)
+
+
 def softmax(out, x):
     """Softmax of each row of x (m, C), shifted by the row's maximum so that it cannot overflow; out may be x."""
     _activation("softmax", out, x, 0)
@@ -460,9 +468,180 @@ def tanh_gradient(dx, dy, y):
     _gradient("tanh_gradient", dx, dy, y, 0)
 
 
+def selu_gradient(dx, dy, y):
+    """Gradient through `selu` from its output y: ``dy * s`` where y > 0, else ``dy * (y + s * a)``. dx may be dy."""
+    _gradient("selu_gradient", dx, dy, y, 0)
+
+
 def softmax_gradient(dx, dy, y):
     """Gradient through `softmax` from its output y (m, C): ``y * (dy - sum(dy * y))`` row by row. dx may be dy."""
     _gradient("softmax_gradient", dx, dy, y, 0)
+
+
+# ---- sums, and normalization ---------------------------------------------------------------------------------------
+
+
+cdef int _add(real[::1] out, const real[::1] a, const real[::1] b) except -1:
+    cdef fr_sum *kernel = <fr_sum *>kernel_named("sum", "add", real is double)
+    cdef u64 mode
+    if out.shape[0]:
+        with nogil:
+            mode = fr_enter()
+            kernel(&out[0], &a[0], &b[0], out.shape[0])
+            fr_leave(mode)
+    return 0
+
+
+def add(out, a, b):
+    """Sum: ``out = a + b``. Any shape; out may be a or b."""
+    double = _same_dtype({"out": out, "a": a, "b": b}, {})
+    _shape("out", out, a.shape, "the shape of a")
+    _shape("b", b, a.shape, "the shape of a")
+    if double:
+        _add[double](_flat(out), _flat(a), _flat(b))
+    else:
+        _add[float](_flat(out), _flat(a), _flat(b))
+
+
+cdef int _moments(real[::1] mean, real[::1] variance, const real[:, ::1] x) except -1:
+    cdef fr_moments *kernel = <fr_moments *>kernel_named("moments", "column_moments", real is double)
+    cdef u64 mode
+    if x.shape[1]:
+        with nogil:
+            mode = fr_enter()
+            kernel(&mean[0], &variance[0], &x[0, 0] if x.shape[0] else NULL, x.shape[0], x.shape[1], 0, x.shape[1])
+            fr_leave(mode)
+    return 0
+
+
+def column_moments(mean, variance, x):
+    """Mean and unbiased variance of each column of x (m, n), into mean (n,) and variance (n,).
+
+    ``variance = sum((x - mean)**2) / (m - 1)``, 0 where m = 1. Sums in blocks of 256 rows.
+    """
+    double = _same_dtype({"mean": mean, "variance": variance, "x": x}, {})
+    _matrix("x", x)
+    for name, array in (("mean", mean), ("variance", variance)):
+        _shape(name, array, x.shape[1:], f"one number per column of x {x.shape}")
+    _moments[double](mean, variance, x) if double else _moments[float](mean, variance, x)
+
+
+cdef void *_numbers(array, bint written=False) except? NULL:
+    """Where an array's numbers are; NULL for None, and where there are none."""
+    cdef const unsigned char[::1] memory
+    cdef unsigned char[::1] writable
+    if array is None or not array.size:
+        return NULL
+    if written:
+        writable = array.reshape(-1).view("u1")
+        return &writable[0]
+    memory = array.reshape(-1).view("u1")
+    return <void *>&memory[0]
+
+
+cdef int _norm(str name, dict matrices, dict columns, double correction, double epsilon) except -1:
+    """Check and call a kernel of normalization: `matrices` have one shape, `columns` a number for each column."""
+    double = _same_dtype({**matrices, **columns}, {})
+    x = matrices["x"]
+    _matrix("x", x)
+    for label, array in matrices.items():
+        _shape(label, array, x.shape, "the shape of x")
+    for label, array in columns.items():
+        _shape(label, array, x.shape[1:], f"one number per column of x {x.shape}")
+    _strength("epsilon", epsilon)
+    cdef str family = "norm_sums" if name.endswith("_sums") else "norm_gradient" if "dx" in matrices else "norm"
+    cdef fr_kernel kernel = kernel_named(family, name, double)
+    cdef bint forward = family == "norm", sums = family == "norm_sums"
+    cdef void *out = _numbers(matrices.get("out", matrices.get("dx")), written=True)
+    cdef void *dscale = _numbers(columns.get("dscale"), written=sums)
+    cdef void *dshift = _numbers(columns.get("dshift"), written=sums)
+    cdef void *given = _numbers(x)
+    cdef void *dy = _numbers(matrices.get("dy"))
+    cdef void *scale = _numbers(columns.get("scale"))
+    cdef void *shift = _numbers(columns.get("shift"))
+    cdef i64 rows = x.shape[0], cols = x.shape[1]
+    cdef fr_statistics s = fr_statistics(_numbers(columns.get("mean")), _numbers(columns.get("variance")), correction,
+                                         epsilon, rows)
+    cdef u64 mode
+    with nogil:
+        mode = fr_enter()
+        if forward:
+            (<fr_norm *>kernel)(out, given, scale, shift, rows, cols, &s)
+        elif sums:
+            (<fr_norm_sums *>kernel)(dscale, dshift, dy, given, rows, cols, 0, cols, &s)
+        else:
+            (<fr_norm_gradient *>kernel)(out, dy, given, scale, dscale, dshift, rows, cols, &s)
+        fr_leave(mode)
+    return 0
+
+
+def batch_norm(out, x, scale, shift, mean, variance, *, epsilon=1e-5, correction=1.0):
+    """Batch normalization (Ioffe & Szegedy 2015) by given statistics, column by column.
+
+    ``out = scale * (x - mean) / sqrt(correction * variance + epsilon) + shift``
+
+    Parameters
+    ----------
+    out, x : array (rows, units)
+        out may be x.
+    scale, shift, mean, variance : array (units,)
+    epsilon : float >= 0, default 1e-5
+    correction : float, default 1.0
+        (rows - 1) / rows where variance is the unbiased one of these rows.
+    """
+    _norm("batch_norm", {"out": out, "x": x},
+          {"scale": scale, "shift": shift, "mean": mean, "variance": variance},
+          correction, epsilon)
+
+
+def layer_norm(out, x, scale, shift, *, epsilon=1e-5):
+    """Layer normalization (Ba et al. 2016): each row by its own mean and (biased) variance. See `batch_norm`."""
+    _norm("layer_norm", {"out": out, "x": x}, {"scale": scale, "shift": shift},
+          1, epsilon)
+
+
+def batch_norm_sums(dscale, dshift, dy, x, mean, variance, *, epsilon=1e-5, correction=1.0):
+    """Gradients of scale and shift from that of `batch_norm`'s output: sums down the columns, in blocks of 256 rows.
+
+    ``dshift = dy.sum(axis=0)``, ``dscale = (dy * normalized_x).sum(axis=0)``
+
+    Parameters
+    ----------
+    dscale, dshift : array (units,)
+        Written in place.
+    dy, x : array (rows, units)
+    mean, variance : array (units,)
+    epsilon, correction : float
+        As for `batch_norm`.
+    """
+    _norm("batch_norm_sums", {"dy": dy, "x": x},
+          {"dscale": dscale, "dshift": dshift, "mean": mean, "variance": variance},
+          correction, epsilon)
+
+
+def layer_norm_sums(dscale, dshift, dy, x, *, epsilon=1e-5):
+    """Gradients of scale and shift from that of `layer_norm`'s output. See `batch_norm_sums`."""
+    _norm("layer_norm_sums", {"dy": dy, "x": x}, {"dscale": dscale, "dshift": dshift},
+          1, epsilon)
+
+
+def batch_norm_gradient(dx, dy, x, scale, dscale, dshift, mean, variance, *, epsilon=1e-5, correction=1.0):
+    """Gradient of `batch_norm`'s input where mean and variance are those of x itself; dx may be dy.
+
+    ``dx = scale / deviation * (dy - (dshift + normalized_x * dscale) / rows)``, with the sums of `batch_norm_sums`.
+    """
+    _norm("batch_norm_gradient", {"dx": dx, "dy": dy, "x": x},
+          {"scale": scale, "dscale": dscale, "dshift": dshift, "mean": mean, "variance": variance},
+          correction, epsilon)
+
+
+def layer_norm_gradient(dx, dy, x, scale, *, epsilon=1e-5):
+    """Gradient of `layer_norm`'s input; dx may be dy.
+
+    With ``g = dy * scale``: ``dx = (g - mean(g) - normalized_x * mean(g * normalized_x)) / deviation``, row by row.
+    """
+    _norm("layer_norm_gradient", {"dx": dx, "dy": dy, "x": x}, {"scale": scale},
+          1, epsilon)
 
 
 # ---- losses ---------------------------------------------------------------------------------------------------------
@@ -791,33 +970,41 @@ def running_average(w, values, *, learning_rate):
 # ---- random numbers -------------------------------------------------------------------------------------------------
 
 
-cdef int _noise(str name, real[:, ::1] out, const real[:, ::1] x, i64 first_row, double rate,
+cdef int _noise(str name, real[:, ::1] out, const real[:, ::1] x, i64 first_row, double rate, double value,
                 const fr_stream *key) except -1:
     cdef fr_noise *kernel = <fr_noise *>kernel_named("noise", name, real is double)
+    cdef i64 size = out.shape[0] * out.shape[1]
     cdef u64 mode
-    if out.shape[0] and out.shape[1]:
+    if size:
+        if name == "swap_noise" and overlap(&out[0, 0], size, &x[0, 0], size):
+            raise ValueError("swap_noise: out overlaps x; pass an array of its own")
         with nogil:
             mode = fr_enter()
-            kernel(&out[0, 0], NULL if x is None else <void *>&x[0, 0], out.shape[0], out.shape[1], first_row, rate,
-                   key)
+            kernel(&out[0, 0], NULL if x is None else <void *>&x[0, 0], out.shape[0], out.shape[1], first_row,
+                   first_row + out.shape[0], rate, value, key)
             fr_leave(mode)
     return 0
 
 
-cdef int _dropout(out, x, bint mask, double rate, seed, step, layer, first_row) except -1:
-    double = _same_dtype({"out": out}, {}) if mask else _same_dtype({"out": out, "x": x}, {})
+cdef int _noisy(str name, out, x, bint itself, double rate, seed, step, layer, first_row, double value=0) except -1:
+    """Noise in a batch, or the noise itself."""
+    double = _same_dtype({"out": out}, {}) if itself else _same_dtype({"out": out, "x": x}, {})
     _matrix("out", out)
     _shape("x", x, out.shape, "the shape of out")
-    if not 0 <= rate < 1:
-        raise ValueError(f"rate must be in [0, 1), got {rate}")
     if not 0 <= layer < 1 << 16:
         raise ValueError(f"layer must be in [0, 2**16), got {layer}")
     if not 0 <= first_row < 1 << 40:
         raise ValueError(f"first_row must be in [0, 2**40), got {first_row}")
     cdef fr_stream key = _stream(seed, step, layer)
     if double:
-        return _noise[double]("dropout", out, x, first_row, rate, &key)
-    return _noise[float]("dropout", out, x, first_row, rate, &key)
+        return _noise[double](name, out, x, first_row, rate, value, &key)
+    return _noise[float](name, out, x, first_row, rate, value, &key)
+
+
+cdef int _probability(double rate) except -1:
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate must be in [0, 1), got {rate}")
+    return 0
 
 
 def dropout(out, x, rate, *, seed, step=0, layer=0, first_row=0):
@@ -835,12 +1022,60 @@ def dropout(out, x, rate, *, seed, step=0, layer=0, first_row=0):
     first_row : int, default 0
         Where in the batch out's first row stands: a batch may be done in parts.
     """
-    _dropout(out, x, False, rate, seed, step, layer, first_row)
+    _probability(rate)
+    _noisy("dropout", out, x, False, rate, seed, step, layer, first_row)
 
 
 def dropout_mask(out, rate, *, seed, step=0, layer=0, first_row=0):
     """The mask that `dropout` multiplies by: 0 or the scale, written to out (rows, units)."""
-    _dropout(out, None, True, rate, seed, step, layer, first_row)
+    _probability(rate)
+    _noisy("dropout", out, None, True, rate, seed, step, layer, first_row)
+
+
+def feature_mask(out, x, rate, value=0.0, *, seed, step=0, layer=0, first_row=0):
+    """Each number becomes `value` with probability `rate`, by the numbers of `dropout`; nothing is scaled."""
+    _probability(rate)
+    _noisy("feature_mask", out, x, False, rate, seed, step, layer, first_row, value)
+
+
+def gaussian_noise(out, x, sigma, *, seed, step=0, layer=0, first_row=0):
+    """``out = x + sigma * z``, z being independent standard normal numbers.
+
+    ``z = sqrt(2) * erfinv(u)`` by Giles' polynomial in single precision (GPU Computing Gems 2, 2011), with
+    ``u = (2 k + 1) / 2**23 - 1`` from the 23 upper bits k of a random word; so |z| < 5.3.
+
+    Parameters
+    ----------
+    out, x : array (rows, units)
+        out may be x.
+    sigma : float >= 0
+    seed, step, layer, first_row : int
+        As for `dropout`.
+    """
+    _strength("sigma", sigma)
+    _noisy("gaussian_noise", out, x, False, sigma, seed, step, layer, first_row)
+
+
+def multiplicative_noise(out, x, sigma, *, seed, step=0, layer=0, first_row=0):
+    """``out = x * (1 + sigma * z)``, z as in `gaussian_noise`; out may be x."""
+    _strength("sigma", sigma)
+    _noisy("multiplicative_noise", out, x, False, sigma, seed, step, layer, first_row)
+
+
+def drop_path(out, x, rate, *, seed, step=0, layer=0, first_row=0):
+    """Each row is 0 with probability `rate`, else scaled: times the `dropout_mask` of one column; out may be x."""
+    _probability(rate)
+    _noisy("drop_path", out, x, False, rate, seed, step, layer, first_row)
+
+
+def swap_noise(out, x, rate, *, seed, step=0, layer=0):
+    """Each number becomes, with probability `rate`, that of the same column in another row of the batch.
+
+    All other rows are equally likely. Two random words a number: the 16 lower bits of the first decide, the second
+    chooses the row. x (rows, units), which out may not be.
+    """
+    _probability(rate)
+    _noisy("swap_noise", out, x, False, rate, seed, step, layer, 0)
 
 
 def random_words(out, *, seed, stream=0, step=0, first_block=0):

@@ -1,17 +1,25 @@
 from cpython.object cimport PyObject
 
 from fastreg._core.table cimport (
-    fr_gather, fr_kernel, fr_noise, fr_product, fr_reduction, fr_sparse_product, fr_sparse_transpose, fr_step, i64,
+    fr_gather, fr_kernel, fr_noise, fr_product, fr_reduction, fr_sparse_product, fr_sparse_transpose, fr_step, fr_sum,
+    i64,
 )
 
 cdef enum:
     DENSE
     ACTIVATION
-    DROPOUT
+    NOISE
+    ADD
+    DROP_CONNECT
+    MOMENTS
+    NORM
     LOSS
     DENSE_BACKWARD
     ACTIVATION_BACKWARD
-    DROPOUT_BACKWARD
+    NOISE_BACKWARD
+    DROP_CONNECT_BACKWARD
+    NORM_SUMS
+    NORM_BACKWARD
     PENALTY
     UPDATE
     PROX
@@ -20,8 +28,8 @@ cdef enum:
 ctypedef struct op_t:
     int code
     fr_kernel kernel  # NULL: none (identity)
-    i64 x, y, dx, dy  # slots; 0 where there is none
-    i64 weight, bias, n_in, n_out, start, stop, layer, rate, strength, decay, accumulate
+    i64 x, y, dx, dy, skip  # slots; 0 where there is none
+    i64 weight, bias, mean, variance, n_in, n_out, start, stop, layer, rate, strength, decay, accumulate, masked
     bint has_dx
     int within  # of a penalty that the update of its range takes with it: 1 as an L1, 2 as an L2
     double alpha
@@ -43,6 +51,7 @@ ctypedef struct program_t:
     fr_gather *gather
     fr_gather *gather_labels
     fr_noise *dropout
+    fr_sum *add
     fr_step settings
     bint element_steps  # the optimizer's effective step size differs by element
     bint epsilon_hat    # Adam's epsilon is added before the bias correction

@@ -9,11 +9,18 @@ from fastreg._core.table cimport *
 _OPERATIONS = {
     b"dense": (DENSE, "activation"),
     b"activation": (ACTIVATION, "activation"),
-    b"dropout": (DROPOUT, "noise"),
+    b"noise": (NOISE, "noise"),
+    b"add": (ADD, ""),
+    b"drop_connect": (DROP_CONNECT, "noise"),
+    b"moments": (MOMENTS, "moments"),
+    b"norm": (NORM, "norm"),
     b"loss": (LOSS, "loss"),
     b"dense_backward": (DENSE_BACKWARD, "gradient"),
     b"activation_backward": (ACTIVATION_BACKWARD, "gradient"),
-    b"dropout_backward": (DROPOUT_BACKWARD, "noise"),
+    b"noise_backward": (NOISE_BACKWARD, "noise"),
+    b"drop_connect_backward": (DROP_CONNECT_BACKWARD, "noise"),
+    b"norm_sums": (NORM_SUMS, "norm_sums"),
+    b"norm_backward": (NORM_BACKWARD, "norm_gradient"),
     b"penalty": (PENALTY, "penalty"),
     b"update": (UPDATE, "update"),
     b"prox": (PROX, "prox"),
@@ -35,6 +42,7 @@ cdef class Program:
         self.c.gather = <fr_gather *>kernel_named("gather", "gather", double)
         self.c.gather_labels = <fr_gather *>kernel_named("gather", "gather_labels", double)
         self.c.dropout = <fr_noise *>kernel_named("noise", "dropout", double)
+        self.c.add = <fr_sum *>kernel_named("sum", "add", double)
         cdef list segments = [plan.forward.tolist(), plan.loss.tolist(), plan.backward.tolist(), plan.update.tolist()]
         self.ops = <op_t *>calloc(sum(map(len, segments)) + 1, sizeof(op_t))
         if self.ops is NULL:
@@ -73,11 +81,11 @@ cdef segment_t bind_segment(op_t *ops, list records, bint double) except *:
 
 cdef int bind(op_t *op, tuple record, bint double) except -1:
     """One record of the plan, its fields in the order of fastreg.ops.OP, as a struct."""
-    (name, kernel, op.x, op.y, op.dx, op.dy, op.weight, op.bias, op.n_in, op.n_out, op.start, op.stop, op.layer,
-     op.rate, op.strength, op.decay, op.accumulate, op.alpha) = record
+    (name, kernel, op.x, op.y, op.dx, op.dy, op.skip, op.weight, op.bias, op.mean, op.variance, op.n_in, op.n_out,
+     op.start, op.stop, op.layer, op.rate, op.strength, op.decay, op.accumulate, op.masked, op.alpha) = record
     op.code, family = _OPERATIONS[name]
     op.has_dx = op.dx >= 0
-    op.x, op.y, op.dx, op.dy = max(op.x, 0), max(op.y, 0), max(op.dx, 0), max(op.dy, 0)
+    op.x, op.y, op.dx, op.dy, op.skip = max(op.x, 0), max(op.y, 0), max(op.dx, 0), max(op.dy, 0), max(op.skip, 0)
     if kernel:
         op.kernel = kernel_named(family, kernel.decode(), double)
     return 0

@@ -10,8 +10,10 @@ ctypedef struct batch_t:
     const char *targets  # int32 labels (rows,) or reals (rows, n_outputs)
     const char *weights  # reals (rows,) or NULL
     double scale         # of the gradient: 1 / sum of weights
-    bint training
+    bint training        # by the batch's own statistics
+    bint noisy
     u64 seed, step       # keys of the random numbers
+    i64 first_row        # where in the table the batch begins, as far as random numbers go
 
 
 ctypedef struct table_t:  # the rows that batches are taken from

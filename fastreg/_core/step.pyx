@@ -146,7 +146,7 @@ cdef i64 target_bytes(const table_t *table, i64 itemsize) noexcept nogil:
 cdef void load(run_t *run, const table_t *table, const i64 *rows, i64 n) noexcept nogil:
     """Copy the batch's rows, targets and weights into the workspace."""
     cdef double work = GATHER * n * table.n_inputs
-    run.batch.rows, run.batch.targets, run.batch.training = n, run.memory.targets, True
+    run.batch.rows, run.batch.targets, run.batch.training, run.batch.noisy = n, run.memory.targets, True, True
     run.batch.weights = run.memory.weights if table.weights is not NULL else NULL
     run.table, run.rows = table, rows
     run.input = sparse_t(table.x, table.columns, table.starts, rows)
@@ -174,7 +174,7 @@ cdef void load_rows(void *job, i64 item, int worker) noexcept nogil:
 
 
 cdef void elements(run_t *run, const op_t *op) noexcept nogil:
-    """What an operation does to each number of its rows: activation, dropout, their gradients."""
+    """What an operation does to its rows, each by itself: activation, noise, sum, norm, their gradients."""
     cdef double work = ELEMENT * run.batch.rows * op.n_out
     cdef i64 items = cut(run, work, run.batch.rows)
     run.op = op
@@ -198,38 +198,120 @@ cdef void elements_of_rows(run_t *run, const op_t *op, i64 at, i64 n) noexcept n
     cdef char *y = run.memory.slot[op.y] + offset
     cdef char *dx = run.memory.slot[op.dx] + offset
     cdef char *dy = run.memory.slot[op.dy] + offset
+    cdef fr_statistics statistics
     if op.code == DENSE:
         if op.kernel is not NULL:
             (<fr_activation *>op.kernel)(y, y, n, op.n_out, op.alpha)
         if rate > 0:
-            drop(run, op, y, y, at, n, rate)
+            noise(run, op, run.program.dropout, y, y, at, n)
     elif op.code == ACTIVATION:
         (<fr_activation *>op.kernel)(y, x, n, op.n_out, op.alpha)
-    elif op.code == DROPOUT:
-        drop(run, op, y, x, at, n, rate)
+    elif op.code == NOISE:
+        noise(run, op, <fr_noise *>op.kernel, y, x, at, n)
+    elif op.code == ADD:
+        run.program.add(y, x, run.memory.slot[op.skip] + offset, n * op.n_out)
+    elif op.code == NORM:
+        statistics = statistics_of(run, op)
+        (<fr_norm *>op.kernel)(y, x, param(run, op.weight), param(run, op.bias), n, op.n_out, &statistics)
     elif op.code == DENSE_BACKWARD:
         (<fr_gradient *>op.kernel)(dy, dy, y, n, op.n_out, slope_parameter(op, rate))
     elif op.code == ACTIVATION_BACKWARD:
         (<fr_gradient *>op.kernel)(dx, dy, y, n, op.n_out, op.alpha)
-    elif op.code == DROPOUT_BACKWARD:
-        drop(run, op, dx, dy, at, n, rate)
+    elif op.code == NOISE_BACKWARD:
+        noise(run, op, <fr_noise *>op.kernel, dx, dy, at, n)
+    elif op.code == NORM_BACKWARD:
+        statistics = statistics_of(run, op)
+        (<fr_norm_gradient *>op.kernel)(dx, dy, x, param(run, op.weight), slope(run, op.weight), slope(run, op.bias), n,
+                                        op.n_out, &statistics)
+
+
+cdef inline char *param(run_t *run, i64 start) noexcept nogil:
+    return run.params + start * run.itemsize
+
+
+cdef inline char *slope(run_t *run, i64 start) noexcept nogil:
+    """Where the gradient of a parameter is; of running statistics, those of the batch."""
+    return run.memory.gradient + start * run.itemsize
 
 
 cdef inline double rate_of(run_t *run, const op_t *op) noexcept nogil:
-    return run.scalars[op.rate] if op.rate >= 0 and run.batch.training else 0
+    return run.scalars[op.rate] if op.rate >= 0 and run.batch.noisy else 0
 
 
-cdef void drop(run_t *run, const op_t *op, char *y, char *x, i64 first_row, i64 n, double rate) noexcept nogil:
+cdef void noise(run_t *run, const op_t *op, fr_noise *kernel, char *y, char *x, i64 at, i64 n) noexcept nogil:
+    """Rows of the batch from `at` on. Without training a row has no others to be mixed with."""
     cdef fr_stream key = fr_stream(run.batch.seed, run.batch.step, <u32>op.layer)
+    cdef double rate = rate_of(run, op)
     if rate > 0:
-        run.program.dropout(y, x, n, op.n_out, first_row, rate, &key)
+        kernel(y, x, n, op.n_out, run.batch.first_row + at, run.batch.rows if run.batch.training else 1, rate, op.alpha,
+               &key)
     elif y != x:
         memcpy(y, x, n * op.n_out * run.itemsize)
+
+
+cdef fr_statistics statistics_of(run_t *run, const op_t *op) noexcept nogil:
+    """What a batch is normalized by: its own statistics in training, the running ones otherwise."""
+    cdef double rows = run.batch.rows
+    if op.mean < 0:
+        return fr_statistics(NULL, NULL, 1, op.alpha, run.batch.rows)
+    if not run.batch.training:
+        return fr_statistics(param(run, op.mean), param(run, op.variance), 1, op.alpha, run.batch.rows)
+    return fr_statistics(slope(run, op.mean), slope(run, op.variance), (rows - 1) / rows if rows > 0 else 1, op.alpha,
+                         run.batch.rows)
 
 
 cdef inline double slope_parameter(const op_t *op, double rate) noexcept nogil:
     """alpha of a gradient kernel: for a ReLU the scale of the dropout fused behind it, else the leak."""
     return fr_dropout_scale(rate) if op.layer >= 0 else op.alpha
+
+
+cdef void columns(run_t *run, const op_t *op) noexcept nogil:
+    """Sums down the columns of the batch: statistics, and the gradients of scale and shift."""
+    cdef double work = ELEMENT * run.batch.rows * op.n_out
+    run.op = op
+    share(run, some_columns, cut(run, work, op.n_out), work)
+
+
+cdef void some_columns(void *job, i64 item, int worker) noexcept nogil:
+    cdef run_t *run = <run_t *>job
+    cdef const op_t *op = run.op
+    cdef i64 at = item * run.per_item, n = min(run.per_item, op.n_out - at), rows = run.batch.rows
+    cdef const char *x = run.memory.slot[op.x]
+    cdef fr_statistics statistics
+    if skipped(run, worker, ELEMENT * rows * n):
+        return
+    if op.code == NORM_SUMS:
+        statistics = statistics_of(run, op)
+        (<fr_norm_sums *>op.kernel)(slope(run, op.weight), slope(run, op.bias), run.memory.slot[op.dy], x, rows,
+                                    op.n_out, at, n, &statistics)
+        return
+    (<fr_moments *>op.kernel)(slope(run, op.mean), slope(run, op.variance), x, rows, op.n_out, at, n)
+    if rows < 2:  # one row has no variance: the running one stays
+        memcpy(slope(run, op.variance + at), param(run, op.variance + at), n * run.itemsize)
+
+
+cdef void weights(run_t *run, const op_t *op) noexcept nogil:
+    """Noise in the weights of a layer, or in their gradient; the same for all rows of the batch."""
+    cdef double work = ELEMENT * op.n_in * op.n_out
+    run.op = op
+    share(run, some_weights, cut(run, work, op.n_in), work)
+
+
+cdef void some_weights(void *job, i64 item, int worker) noexcept nogil:
+    cdef run_t *run = <run_t *>job
+    cdef const op_t *op = run.op
+    cdef i64 at = item * run.per_item, n = min(run.per_item, op.n_in - at), start = op.weight + at * op.n_out
+    cdef fr_stream key = fr_stream(run.batch.seed, run.batch.step, <u32>op.layer)
+    cdef bint back = op.code == DROP_CONNECT_BACKWARD
+    cdef char *y = slope(run, start) if back else run.memory.masked + start * run.itemsize
+    if not skipped(run, worker, ELEMENT * n * op.n_out):
+        (<fr_noise *>op.kernel)(y, y if back else param(run, start), n, op.n_out, at, op.n_in, rate_of(run, op),
+                                op.alpha, &key)
+
+
+cdef inline char *weight_of(run_t *run, const op_t *op) noexcept nogil:
+    """The weights that a product takes."""
+    return (run.memory.masked if op.masked and run.batch.noisy else run.params) + op.weight * run.itemsize
 
 
 cdef void dense(run_t *run, const op_t *op) noexcept nogil:
@@ -297,8 +379,8 @@ cdef void dense_backward_part(void *job, i64 item, int worker) noexcept nogil:
 cdef void forward_product(run_t *run, const fr_part *part, int worker) noexcept nogil:
     cdef const op_t *op = run.op
     cdef const char *bias = run.params + op.bias * run.itemsize if op.bias >= 0 else NULL
-    run.program.product_nn(run.memory.slot[op.y], run.memory.slot[op.x], run.params + op.weight * run.itemsize, bias,
-                           run.batch.rows, op.n_out, op.n_in, 0, part, scratch_of(run, worker))
+    run.program.product_nn(run.memory.slot[op.y], run.memory.slot[op.x], weight_of(run, op), bias, run.batch.rows,
+                           op.n_out, op.n_in, 0, part, scratch_of(run, worker))
 
 
 cdef void weight_gradient(run_t *run, const fr_part *part, int worker) noexcept nogil:
@@ -310,8 +392,8 @@ cdef void weight_gradient(run_t *run, const fr_part *part, int worker) noexcept 
 
 cdef void input_gradient(run_t *run, const fr_part *part, int worker) noexcept nogil:
     cdef const op_t *op = run.op
-    run.program.product_nt(run.memory.slot[op.dx], run.memory.slot[op.dy], run.params + op.weight * run.itemsize, NULL,
-                           run.batch.rows, op.n_in, op.n_out, <int>op.accumulate, part, scratch_of(run, worker))
+    run.program.product_nt(run.memory.slot[op.dx], run.memory.slot[op.dy], weight_of(run, op), NULL, run.batch.rows,
+                           op.n_in, op.n_out, <int>op.accumulate, part, scratch_of(run, worker))
 
 
 cdef void bias_gradient(run_t *run) noexcept nogil:
@@ -347,7 +429,7 @@ cdef void sparse_rows(void *job, i64 item, int worker) noexcept nogil:
     cdef const char *bias = run.params + op.bias * size if op.bias >= 0 else NULL
     if not skipped(run, worker, GATHER * n * op.n_out):
         run.program.csr_product(run.memory.slot[op.y] + at * op.n_out * size, run.input.values, run.input.columns,
-                                starts, rows, run.params + op.weight * size, bias, n, op.n_out)
+                                starts, rows, weight_of(run, op), bias, n, op.n_out)
 
 
 cdef void sparse_weight_gradient(run_t *run) noexcept nogil:
@@ -384,8 +466,14 @@ cdef void segment(run_t *run, const segment_t *ops) noexcept nogil:
             dense(run, op)
         elif op.code == DENSE_BACKWARD:
             dense_backward(run, op)
-        elif op.code == DROPOUT and not run.batch.training:
+        elif op.code == NOISE and not run.batch.noisy:
             run.memory.slot[op.y] = run.memory.slot[op.x]
+        elif op.code == DROP_CONNECT or op.code == DROP_CONNECT_BACKWARD:
+            if run.batch.noisy:
+                weights(run, op)
+        elif op.code == MOMENTS or op.code == NORM_SUMS:
+            if run.batch.training:
+                columns(run, op)
         else:
             elements(run, op)
 
@@ -462,9 +550,11 @@ cdef void backward(run_t *run) noexcept nogil:
 
 
 cdef void infer(run_t *run, const table_t *table, i64 at, char *out, i64 rows) noexcept nogil:
-    """The forward segment, nothing dropped, of the rows from `at` on, where they are; out NULL: to the workspace."""
-    run.batch.rows, run.batch.training, run.table = rows, False, table
-    if table.starts is NULL:
+    """The forward segment of the rows from `at` on, where they are; out NULL: to the workspace."""
+    run.batch.rows, run.batch.first_row, run.batch.training, run.table = rows, at, False, table
+    if table.starts is NULL and run.batch.noisy:  # in place, maybe
+        memcpy(run.memory.slot[0], table.x + at * table.n_inputs * run.itemsize, rows * table.n_inputs * run.itemsize)
+    elif table.starts is NULL:
         run.memory.slot[0] = <char *>table.x + at * table.n_inputs * run.itemsize
     else:
         run.input = sparse_t(table.x, table.columns, table.starts + at, NULL)
@@ -540,6 +630,8 @@ cdef double update_chunk(run_t *run, int first, int last, i64 offset, int worker
             total += (<fr_penalty *>op.kernel)(gradient if run.move and op.alpha else NULL, weight, n,
                                                strength_of(run, op))
         elif run.move and op.code == UPDATE:
+            if op.rate >= 0:
+                settings.learning_rate = run.scalars[op.rate]
             settings.decay = settings.learning_rate * run.scalars[op.decay] if op.decay >= 0 else 0
             settings.floor = strength_of(run, op) if op.strength >= 0 else 0
             total += (<fr_update *>op.kernel)(weight, gradient, m, v, steps, n, &settings)

@@ -10,6 +10,12 @@ cdef extern from "fastreg.h" nogil:
         u64 step
         u32 stream
 
+    ctypedef struct fr_statistics:
+        const void *mean
+        const void *variance
+        double correction, epsilon
+        i64 rows
+
     ctypedef struct fr_step:
         double learning_rate, momentum, nesterov, beta1, beta2, epsilon
         double correction1, correction2, decay, floor, l1, l2
@@ -34,8 +40,17 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void fr_prox(void *w, const void *step, i64 n, double same, double strength) noexcept nogil
     ctypedef double fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n,
                               const fr_step *s) noexcept nogil
-    ctypedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, i64 first_row, double rate,
-                           const fr_stream *key) noexcept nogil
+    ctypedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, i64 first_row, i64 batch_rows, double rate,
+                           double value, const fr_stream *key) noexcept nogil
+    ctypedef void fr_sum(void *y, const void *a, const void *b, i64 n) noexcept nogil
+    ctypedef void fr_moments(void *mean, void *variance, const void *x, i64 rows, i64 cols, i64 column,
+                             i64 columns) noexcept nogil
+    ctypedef void fr_norm(void *y, const void *x, const void *scale, const void *shift, i64 rows, i64 cols,
+                          const fr_statistics *s) noexcept nogil
+    ctypedef void fr_norm_sums(void *dscale, void *dshift, const void *dy, const void *x, i64 rows, i64 cols,
+                               i64 column, i64 columns, const fr_statistics *s) noexcept nogil
+    ctypedef void fr_norm_gradient(void *dx, const void *dy, const void *x, const void *scale, const void *dscale,
+                                   const void *dshift, i64 rows, i64 cols, const fr_statistics *s) noexcept nogil
     ctypedef void fr_gather(void *out, const void *x, const i64 *rows, i64 n, i64 cols) noexcept nogil
     ctypedef void fr_random(u32 *words, i64 blocks, i64 first_block, const fr_stream *key) noexcept nogil
 

@@ -6,6 +6,7 @@ from fastreg._core.table cimport i64
 ctypedef struct memory_t:
     char **slot
     char *gradient
+    char *masked     # parameters, of which some weights are dropped in this step
     char *targets
     char *weights
     double *partial  # sums of chunks: of the update, and of the rows of a batch

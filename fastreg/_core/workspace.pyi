@@ -14,4 +14,5 @@ class Workspace:
         threads: int,
         nonzeros: int = 0,
         columns: int = 0,
+        n_masked: int = 0,
     ) -> Self: ...

@@ -21,13 +21,14 @@ cdef class Workspace:
     """
 
     def __cinit__(self, tuple widths, i64 rows, i64 itemsize, i64 n_params, i64 n_outputs, i64 partials, i64 scratch,
-                  int threads, i64 nonzeros=0, i64 columns=0):
+                  int threads, i64 nonzeros=0, i64 columns=0, i64 n_masked=0):
         cdef i64 n = len(widths)
         cdef list sizes = [aligned(rows * width * itemsize) for width in widths]
         self.c.scratch_bytes = aligned(scratch * itemsize)
         sizes += [aligned(n_params * itemsize), aligned(rows * n_outputs * max(itemsize, 4)), aligned(rows * itemsize),
                   aligned(partials * sizeof(double)), self.c.scratch_bytes * threads,
-                  aligned(nonzeros * itemsize), aligned(nonzeros * 4), aligned((columns + 1) * 8 if columns else 0)]
+                  aligned(nonzeros * itemsize), aligned(nonzeros * 4), aligned((columns + 1) * 8 if columns else 0),
+                  aligned(n_masked * itemsize)]
         self.rows, self.threads, self.nonzeros, self.sparse = rows, threads, nonzeros, columns > 0
         self.block = <char *>calloc(sum(sizes) + ALIGNMENT, 1)
         self.c.slot = <char **>calloc(n, sizeof(char *))
@@ -44,7 +45,7 @@ cdef class Workspace:
         self.c.weights, self.c.partial = <char *><size_t>starts[n + 2], <double *><size_t>starts[n + 3]
         self.c.scratch = <char *><size_t>starts[n + 4]
         self.c.value_t, self.c.row_t = <char *><size_t>starts[n + 5], <int32_t *><size_t>starts[n + 6]
-        self.c.start_t = <i64 *><size_t>starts[n + 7]
+        self.c.start_t, self.c.masked = <i64 *><size_t>starts[n + 7], <char *><size_t>starts[n + 8]
 
     def __dealloc__(self):
         free(self.block)

@@ -6,6 +6,11 @@ the twin of the compiled engine. Arrays must be C-contiguous; outputs come first
 
 from fastreg.reference.engine import Engine as Engine
 from fastreg.reference.kernels import *  # noqa: F403  (every public function there is a twin)
+from fastreg.reference.noise import drop_path as drop_path
+from fastreg.reference.noise import feature_mask as feature_mask
+from fastreg.reference.noise import gaussian_noise as gaussian_noise
+from fastreg.reference.noise import multiplicative_noise as multiplicative_noise
+from fastreg.reference.noise import swap_noise as swap_noise
 from fastreg.reference.philox import dropout as dropout
 from fastreg.reference.philox import dropout_mask as dropout_mask
 from fastreg.reference.philox import random_words as random_words

@@ -42,9 +42,13 @@ class Engine:
         self.steps_done = 0
         self._cancelled = False
 
-    def forward(self, out, x, *, threads=1):
-        """Write the raw outputs of x, (n, n_inputs), to out, (n, n_outputs): nothing is dropped."""
-        for chunk, outputs, _ in self._inference(x):
+    def forward(self, out, x, *, threads=1, seed=None, step=0):
+        """Write the raw outputs of x, (n, n_inputs), to out, (n, n_outputs).
+
+        With a seed there is noise, of random numbers that belong to the seed, the step and the rows' places in x.
+        """
+        noise = None if seed is None else Noise(self.plan, len(x), seed, step)
+        for chunk, outputs, _ in self._inference(x, noise):
             np.copyto(out[chunk], outputs)
 
     def evaluate(self, x, targets, weights=None, *, threads=1):
@@ -69,6 +73,7 @@ class Engine:
         with _quiet():
             loss = batch.forward_and_loss(targets, weights, scale)
             batch.backward()
+        gradient[self.plan.layout.trained :] = 0  # the batch's statistics stood there
         return loss * scale
 
     def run(
@@ -116,13 +121,15 @@ class Engine:
         """Ask the run in progress, or the next one, to stop before its next batch. Any thread may call this."""
         self._cancelled = True
 
-    def _inference(self, x):
+    def _inference(self, x, noise=None):
         """Yield (slice of rows, their raw outputs, the loss)."""
         bound = None
         for start in range(0, len(x), ROWS):
             chunk = x[start : start + ROWS]
             if bound is None or len(bound.x) != len(chunk):
-                bound = Pass(self.plan, self.params, len(chunk))
+                bound = Pass(self.plan, self.params, len(chunk), noise=noise)
+            if noise is not None:
+                noise.first_row = start
             np.copyto(bound.x, _dense(chunk))
             with _quiet():
                 bound.forward()

@@ -67,7 +67,8 @@ def _moves_by_block(plan):
     """Yield a record of the optimizer's move and a block of the parameters that move so."""
 
     def alike(record):
-        return record["kernel"], _scalar(plan, record, "decay"), _floor(plan, record)
+        rate, decay = _scalar(plan, record, "rate"), _scalar(plan, record, "decay")
+        return record["kernel"], rate, decay, _floor(plan, record)
 
     for _, group in groupby(plan.update[plan.update["op"] == b"update"], alike):
         moves = list(group)
@@ -80,6 +81,8 @@ def _bind_moves(plan, move, block, params, gradient, state):
     """Return the calls of the optimizer's move and the proximal steps in one block."""
     arrays = params[block], gradient[block], *(buffer[block] for buffer in state.buffers)
     proxes = list(_inside(plan, b"prox", block))
+    if move["kernel"] == b"running_average":
+        return [_running_average(plan, move, arrays)]
     if move["kernel"] == b"sgd":
         sizes, calls = None, [_sgd(plan, move, arrays)]
     else:
@@ -89,6 +92,11 @@ def _bind_moves(plan, move, block, params, gradient, state):
         own = None if sizes is None else sizes[span.start - block.start : span.stop - block.start]
         calls.append(_prox(plan, record, params[span], own))
     return calls
+
+
+def _running_average(plan, move, arrays):
+    share = _scalar(plan, move, "rate")
+    return lambda rate, t, step, scale: kernels.running_average(*arrays[:2], learning_rate=share)
 
 
 def _sgd(plan, move, arrays):

@@ -305,13 +305,85 @@ static void probe_update(fr_kernel f, int id)
 static void probe_noise(fr_kernel f, int id)
 {
     const fr_stream key = {0x0123456789abcdef, 0xfedcba9876543210, 3};
-    (void)id;
     EACH(i, widths)
         for (int mask = 0; mask < 2; mask++) {
             void *y = constant(33 * widths[i], NAN);
-            ((fr_noise *)f)(y, mask ? NULL : numbers(33 * widths[i], 0, 1), 33, widths[i], 0, 0.1 + 0.05 * i, &key);
+            void *x = mask && id != FR_swap_noise ? NULL : numbers(33 * widths[i], 0, 1);
+            ((fr_noise *)f)(y, x, 33, widths[i], 0, 33, 0.1 + 0.05 * i, 0.5, &key);
             absorb(y, 33 * widths[i]);
         }
+}
+
+static void probe_sum(fr_kernel f, int id)
+{
+    (void)id;
+    EACH(i, lengths) {
+        void *y = constant(lengths[i], NAN);
+        ((fr_sum *)f)(y, numbers(lengths[i], 0, 1), numbers(lengths[i], 0, 1), lengths[i]);
+        absorb(y, lengths[i]);
+    }
+}
+
+static const i64 batches[] = {1, 2, 33, 300};
+
+static void probe_moments(fr_kernel f, int id)
+{
+    (void)id;
+    EACH(i, batches)
+        EACH(j, widths) {
+            const i64 cols = widths[j], first = cols / 3; /* in two parts */
+            void *mean = constant(cols, NAN), *variance = constant(cols, NAN), *x = numbers(batches[i] * cols, 1, 1);
+            ((fr_moments *)f)(mean, variance, x, batches[i], cols, 0, first);
+            ((fr_moments *)f)(mean, variance, x, batches[i], cols, first, cols - first);
+            absorb(mean, cols), absorb(variance, cols);
+            if (j % 4 == 3) release();
+        }
+}
+
+static fr_statistics statistics(i64 rows, i64 cols)
+{
+    return (fr_statistics){numbers(cols, 0, 1), numbers(cols, 0.6, 0.5), 0.75, 1e-5, rows};
+}
+
+static void probe_norm(fr_kernel f, int id)
+{
+    (void)id;
+    EACH(j, widths) {
+        const i64 cols = widths[j];
+        const fr_statistics s = statistics(33, cols);
+        void *y = constant(33 * cols, NAN), *scale = numbers(cols, 0, 1), *shift = numbers(cols, 0, 1);
+        ((fr_norm *)f)(y, numbers(33 * cols, 0, 2), scale, shift, 33, cols, &s);
+        absorb(y, 33 * cols);
+    }
+}
+
+static void probe_norm_sums(fr_kernel f, int id)
+{
+    (void)id;
+    EACH(i, batches)
+        EACH(j, widths) {
+            const i64 rows = batches[i], cols = widths[j], first = cols / 3;
+            const fr_statistics s = statistics(rows, cols);
+            void *dscale = constant(cols, NAN), *dshift = constant(cols, NAN), *dy = numbers(rows * cols, 0, 1);
+            void *x = numbers(rows * cols, 0, 2);
+            ((fr_norm_sums *)f)(dscale, dshift, dy, x, rows, cols, 0, first, &s);
+            ((fr_norm_sums *)f)(dscale, dshift, dy, x, rows, cols, first, cols - first, &s);
+            absorb(dscale, cols), absorb(dshift, cols);
+            if (j % 4 == 3) release();
+        }
+}
+
+static void probe_norm_gradient(fr_kernel f, int id)
+{
+    (void)id;
+    EACH(j, widths) {
+        const i64 cols = widths[j];
+        const fr_statistics s = statistics(33, cols);
+        void *dx = constant(33 * cols, NAN), *x = numbers(33 * cols, 0, 2), *scale = numbers(cols, 0, 1);
+        ((fr_norm_gradient *)f)(dx, numbers(33 * cols, 0, 1), x, scale, numbers(cols, 0, 1), numbers(cols, 0, 1), 33,
+                                cols, &s);
+        absorb(dx, 33 * cols);
+    }
 }
 
 static void probe_gather(fr_kernel f, int id)
@@ -398,14 +470,14 @@ static training prepare(const network *net)
 static void forward(const network *net, training *t, u64 step)
 {
     const i64 batch = net->batch, *width = net->width;
-    CALL(noise, dropout)(t->y[0], t->y[0], batch, width[0], 0, 0.2, &(fr_stream){99, step, 0});
+    CALL(noise, dropout)(t->y[0], t->y[0], batch, width[0], 0, batch, 0.2, 0, &(fr_stream){99, step, 0});
     for (int l = 0; l < LAYERS; l++) {
         void *y = t->y[l + 1], *w = at(t->w, t->weight[l]), *b = at(t->w, t->bias[l]);
         CALL(product, gemm_nn)(y, t->y[l], w, b, batch, width[l + 1], width[l], 0, NULL, t->scratch);
         if (l < LAYERS - 1) KERNEL(activation, net->activation[l])(y, y, batch, width[l + 1], 0.01);
         else if (net->softmax) CALL(activation, softmax)(y, y, batch, width[l + 1], 0);
         if (l == 0 && net->activation[0] == FR_relu)
-            CALL(noise, dropout)(y, y, batch, width[1], 0, 0.5, &(fr_stream){99, step, 1});
+            CALL(noise, dropout)(y, y, batch, width[1], 0, batch, 0.5, 0, &(fr_stream){99, step, 1});
     }
 }
 
