@@ -1,10 +1,12 @@
-"""What a network says of a table, and how good that is: nothing is dropped, nothing changes."""
+"""What a network says of a table, and how good that is: nothing changes, and but for samples there is no noise."""
 
 import numpy as np
 
 from fastreg.metrics import measure
 from fastreg.targets import predictions, probabilities, truths
 from fastreg.threads import threads_for
+
+_STEPS = 1 << 63
 
 
 class Inference:
@@ -23,11 +25,25 @@ class Inference:
         self._make_engine, self._loss, self._n_outputs, self._dtype = make_engine, loss, n_outputs, dtype
         self._engines = {}
 
-    def outputs(self, X, n_threads=None):
-        """Return the raw outputs, (rows, n_outputs), of a checked X."""
+    def outputs(self, X, n_threads=None, **key):
+        """Return the raw outputs, (rows, n_outputs), of a checked X; given a key, seed and step, with noise."""
         out = np.empty((len(X), self._n_outputs), self._dtype)
-        self._engine(False).forward(out, X, threads=threads_for(n_threads) if len(X) > 1 else 1)
+        self._engine(False).forward(out, X, threads=threads_for(n_threads) if len(X) > 1 else 1, **key)
         return out
+
+    def sampled(self, X, link, seed, samples):
+        """Return mean and standard deviation, (rows, n_outputs) each, of what `link` makes of outputs with noise.
+
+        Sample s has the random numbers of step 2^63 + s, which no training comes to.
+        """
+        mean, squares = np.zeros((2, len(X), self._n_outputs))
+        for sample in range(samples):
+            out = self.outputs(X, seed=seed, step=_STEPS + sample)
+            link(out, out)
+            change = out - mean
+            mean += change / (sample + 1)  # Welford, 1962
+            squares += change * (out - mean)
+        return mean.astype(self._dtype), np.sqrt(squares / samples).astype(self._dtype)
 
     def loss(self, data, n_threads=None):
         """Return the mean data loss of a `Dataset`."""

@@ -18,7 +18,7 @@ from fastreg.plan import lower
 from fastreg.settings import Settings
 from fastreg.state import State
 from fastreg.summary import summary
-from fastreg.targets import predictions
+from fastreg.targets import predictions, truths
 from fastreg.train import Run
 
 _OF_THIS_PROCESS = ("_lock", "_changes", "_changer", "_run", "_model")
@@ -224,27 +224,58 @@ class Network:
         model = self._built()
         return model.inference.outputs(as_table("X", X, model.plan.dtype, model.n_inputs))
 
-    def predict(self, X):
+    def predict(self, X, samples=None, return_std=False):
         """Return predictions for the rows of X.
 
         cross_entropy: codes (n,). binary_cross_entropy: 0 or 1, (n,) if y was 1-D, else (n, outputs).
         poisson: means, exp(outputs). Others: the outputs. Both (n,) if y was 1-D and there is one output, else
         (n, outputs). Codes are int64.
-        """
-        return predictions(self._finite_outputs(X), self._spec.loss, self._built().flat)
 
-    def predict_proba(self, X):
+        Parameters
+        ----------
+        X : array of shape (n, inputs)
+        samples : int >= 1, optional
+            Predict by the mean of so many passes with dropout and all other noise on, "Monte Carlo dropout" (Gal &
+            Ghahramani, 2016); of a classification by the mean probabilities. Norms use their running statistics. Each
+            row has random numbers of its own: those of the network's seed, the sample and its place in X.
+        return_std : bool
+            Whether to return also the standard deviation over the samples: of each output, or of the probability of
+            what is predicted (cross_entropy) or of 1 (binary_cross_entropy).
+
+        Returns
+        -------
+        array, or (array, array) with `return_std`
+        """
+        model, loss = self._built(), self._spec.loss
+        if samples is None:
+            _check_unsampled(return_std)
+            return predictions(self._finite_outputs(X), loss, model.flat)
+        mean, std = self._sampled(X, samples)
+        answers = truths(mean, loss, model.flat)
+        if loss.link == "softmax":
+            std = np.take_along_axis(std, answers[:, None], axis=1)
+        return (answers, std.reshape(answers.shape)) if return_std else answers
+
+    def predict_proba(self, X, samples=None, return_std=False):
         """Return probabilities for the rows of X.
 
         cross_entropy: (n, classes). binary_cross_entropy: (n, 2), of 0 and of 1, if y was 1-D; else
-        (n, outputs).
+        (n, outputs). With `samples` they are means over passes with noise, and with `return_std` their standard
+        deviations follow; see `predict`.
         """
-        loss = self._spec.loss
+        loss, model = self._spec.loss, self._built()
         if loss.link not in ("softmax", "sigmoid"):
             raise ValueError(f"predict_proba is for classification; this network has loss {loss.name!r}")
-        p, model = self._finite_outputs(X), self._built()
-        getattr(model.kernels, loss.link)(p, p)
-        return np.concatenate([1 - p, p], axis=1) if loss.link == "sigmoid" and model.flat else p
+        pair = loss.link == "sigmoid" and model.flat
+        if samples is None:
+            _check_unsampled(return_std)
+            p = self._finite_outputs(X)
+            getattr(model.kernels, loss.link)(p, p)
+            return np.concatenate([1 - p, p], axis=1) if pair else p
+        p, std = self._sampled(X, samples)
+        if pair:
+            p, std = np.concatenate([1 - p, p], axis=1), np.concatenate([std, std], axis=1)
+        return (p, std) if return_std else p
 
     def evaluate(self, X, y, *, sample_weight=None, metrics=()):
         """Return {"loss", "penalty", "objective", <metrics>} for the rows of X, nothing dropped.
@@ -285,6 +316,17 @@ class Network:
             why = f"parameter {broken[0]!r} is not" if broken else "scale X, or use dtype='float64'"
             raise ValueError(f"the outputs of row {row} of X are not finite: {why}")
         return outputs
+
+    def _sampled(self, X, samples):
+        """Return mean and standard deviation of the linked outputs over passes with noise, all finite."""
+        model, samples = self._built(), as_count("samples", samples)
+        X = as_table("X", X, model.plan.dtype, model.n_inputs)
+        link = getattr(model.kernels, self._spec.loss.link)
+        mean, std = model.inference.sampled(X, link, self.seed, samples)
+        if not (is_finite(mean) and is_finite(std)):
+            self._finite_outputs(X)
+            raise ValueError("outputs of samples of X are not finite: scale X, or use dtype='float64'")
+        return mean, std
 
     def _built(self):
         if self._model is None:
@@ -335,3 +377,8 @@ class Network:
 
         unchanged()
         return unchanged
+
+
+def _check_unsampled(return_std):
+    if return_std:
+        raise ValueError("return_std=True needs samples, such as samples=50")

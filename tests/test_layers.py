@@ -427,3 +427,142 @@ def test_everything_learns(engine):
     history = net.fit(X, y, epochs=30, optimizer=fr.Adam(1e-2))
     assert history["loss"][-1] < 0.8 * history["loss"][0]
     assert net.evaluate(X, y, metrics=["accuracy"])["accuracy"] > 0.6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_selu_at_its_edges(dtype):
+    """It loses nothing near zero, and goes on to its limits."""
+    x = np.array([-1e-30, -1e-8, -1e-3, -1, -20, -1000, -np.inf, 0, 1e-30, 1e30, np.inf, np.nan], dtype)
+    y, dx = np.empty_like(x), np.empty_like(x)
+    kernels.selu(y, x)
+    scale, alpha = 1.0507009873554805, 1.6732632423543772
+    with np.errstate(over="ignore"):
+        expected = scale * np.where(x > 0, x, alpha * np.expm1(x.astype(np.float64)))
+    np.testing.assert_allclose(y, expected, rtol=4 * np.finfo(dtype).eps)
+    kernels.selu_gradient(dx, np.ones_like(x), y)
+    expected = scale * np.where(x > 0, 1, alpha * np.exp(np.where(x > 0, 0, x).astype(np.float64)))
+    np.testing.assert_allclose(dx[:-1], expected[:-1], rtol=4 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
+    assert np.isnan(dx[-1])
+
+
+@pytest.mark.parametrize("module", [kernels, reference])
+def test_norms_of_constant_numbers_are_finite(module):
+    """A dead unit, and a row without variance: the epsilon is all that divides."""
+    x, ones, zeros = np.full((9, 4), 3.0), np.ones(4), np.zeros(4)
+    mean, variance, y = np.empty(4), np.empty(4), np.empty_like(x)
+    module.column_moments(mean, variance, x)
+    assert mean.tolist() == [3] * 4
+    assert not variance.any()
+    module.batch_norm(y, x, ones, ones, mean, variance)
+    assert (y == 1).all()
+    module.layer_norm(y, x, ones, ones)
+    assert (y == 1).all()
+    module.batch_norm_gradient(y, np.ones_like(x), x, ones, zeros, np.full(4, 9.0), mean, variance)
+    assert not y.any()
+    module.layer_norm_gradient(y, np.ones_like(x), x, ones)
+    assert not y.any()
+
+
+# ---- predictions from samples
+
+
+REGRESSION = [fr.Dropout(0.2), fr.Dense(30, "relu"), fr.Dropout(0.5), fr.Dense(1)]
+
+
+@both
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_samples_are_passes_by_hand(engine, dtype):
+    """Mean and deviation of what the training's own noise makes of the rows, at the steps 2^63 + s."""
+    X, _ = table(20)
+    X = X.astype(dtype)
+    net = fr.Network(REGRESSION, loss="squared_error", seed=3, dtype=dtype, engine=engine).build(INPUTS)
+    weights, outputs = {name: np.array(v, np.float64) for name, v in net.parameters.items()}, []
+    for sample in range(5):
+        masks = np.empty(X.shape), np.empty((20, 30))
+        for layer, (mask, rate) in enumerate(zip(masks, (0.2, 0.5), strict=True)):
+            reference.dropout_mask(mask, rate, seed=3, step=2**63 + sample, layer=layer)
+        h = np.maximum(X * masks[0] @ weights["0.weight"] + weights["0.bias"], 0) * masks[1]
+        outputs.append((h @ weights["1.weight"] + weights["1.bias"])[:, 0])
+    mean, std = net.predict(X, samples=5, return_std=True)
+    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-10}
+    np.testing.assert_allclose(mean, np.mean(outputs, axis=0), **tolerance)
+    np.testing.assert_allclose(std, np.std(outputs, axis=0), **tolerance)
+    assert np.array_equal(net.predict(X, samples=5), mean)
+    assert mean.dtype == std.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_samples_do_not_depend_on_threads_or_on_what_follows(dtype):
+    X, y = table(3000)
+    wide = [*EVERYTHING[1:3], fr.Dense(300, "relu"), fr.Dropout(0.3), fr.DropConnect(0.2), *EVERYTHING[3:]]
+    net = classifier(wide, dtype=dtype)
+    net.fit(X[:300], y[:300], epochs=1)
+    found = set()
+    for threads in (1, 2, 3):
+        out = np.empty((3000, OUTPUTS), dtype)
+        net._model.engine(False).forward(out, X.astype(dtype), threads=threads, seed=3, step=2**63)
+        found.add(out.tobytes())
+    assert len(found) == 1
+    np.testing.assert_array_equal(net.predict_proba(X[:700], samples=3), net.predict_proba(X, samples=3)[:700])
+
+
+@both
+def test_sampled_classes_and_probabilities(engine):
+    X, y = table()
+    net = classifier(engine=engine)
+    net.fit(X, y, epochs=5)
+    p, std = net.predict_proba(X, samples=20, return_std=True)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-12)
+    codes, of_codes = net.predict(X, samples=20, return_std=True)
+    assert np.array_equal(codes, p.argmax(axis=1))
+    assert np.array_equal(of_codes, std[np.arange(len(X)), codes])
+    assert 0 < std.max() < 0.5
+    assert np.array_equal(net.predict_proba(X, samples=20), p)
+    assert not np.array_equal(net.predict_proba(X), p)
+
+
+@both
+def test_sampled_binary(engine):
+    X, y = table()
+    net = fr.Network(
+        [fr.Dense(9, "relu"), fr.Dropout(0.3), fr.Dense(1)], loss="binary_cross_entropy", seed=1, engine=engine
+    )
+    net.fit(X, y > 0, epochs=5)
+    p, std = net.predict_proba(X, samples=9, return_std=True)
+    codes, of_codes = net.predict(X, samples=9, return_std=True)
+    assert p.shape == std.shape == (300, 2)
+    assert np.array_equal(codes, (p[:, 1] > 0.5).astype(np.int64))
+    assert np.array_equal(of_codes, std[:, 1])
+
+
+@both
+def test_without_noise_all_samples_are_the_prediction(engine):
+    X, y = table()
+    net = classifier([fr.BatchNorm(), fr.Dense(OUTPUTS)], engine=engine)
+    net.fit(X, y, epochs=1)
+    p, std = net.predict_proba(X, samples=3, return_std=True)
+    np.testing.assert_allclose(p, net.predict_proba(X), rtol=1e-12)
+    assert std.max() < 1e-12
+
+
+@both
+def test_swap_noise_is_not_in_samples(engine):
+    X, y = table()
+    net = classifier([fr.SwapNoise(0.9), fr.Dense(OUTPUTS)], engine=engine)
+    net.fit(X, y, epochs=1)
+    np.testing.assert_allclose(net.predict_proba(X, samples=3), net.predict_proba(X), rtol=1e-12)
+
+
+def test_what_samples_refuse():
+    X, y = table()
+    net = classifier()
+    net.fit(X, y, epochs=1)
+    before = X.tobytes()
+    net.predict(X, samples=2)
+    assert X.tobytes() == before
+    for samples in (0, True, 1.5):
+        with pytest.raises(ValueError, match="samples must be an int >= 1"):
+            net.predict(X, samples=samples)
+    for predict in (net.predict, net.predict_proba):
+        with pytest.raises(ValueError, match="return_std=True needs samples"):
+            predict(X, return_std=True)
