@@ -25,9 +25,7 @@ from typing import NamedTuple
 
 from fastreg.checks import check_name, check_number
 from fastreg.data import as_count
-from fastreg.metrics import GREATER_IS_BETTER
-
-_FIGURES = GREATER_IS_BETTER | {"loss": False, "objective": False, "penalty": False}
+from fastreg.metrics import greater_is_better
 
 
 class Stop(NamedTuple):
@@ -144,9 +142,9 @@ def _sign(settings):
     """Return 1 where less is better, -1 where more is."""
     if settings.mode != "auto":
         return 1 if settings.mode == "min" else -1
-    for figure, greater in _FIGURES.items():
-        if settings.monitor == figure or settings.monitor.endswith("_" + figure):
-            return -1 if greater else 1
+    greater = greater_is_better(settings.monitor)
+    if greater is not None:
+        return -1 if greater else 1
     raise ValueError(
         f"mode='auto' does not know whether more or less of monitor={settings.monitor!r} is better;"
         " pass mode='max' or mode='min'"

@@ -21,6 +21,17 @@ GREATER_IS_BETTER = {
 }
 
 
+_FIGURES = GREATER_IS_BETTER | {"loss": False, "objective": False, "penalty": False}
+
+
+def greater_is_better(column):
+    """Whether more is better of a column of the `History`, such as "val_auc"; None where nobody knows."""
+    for figure, greater in _FIGURES.items():
+        if column == figure or column.endswith("_" + figure):
+            return greater
+    return None
+
+
 # ---- of predictions
 
 

@@ -1,13 +1,12 @@
-"""Figures for the eye. matplotlib is optional and imported when something is drawn."""
-
-import io
+"""Learning curves of one training."""
 
 from fastreg.history import History
+from fastreg.plot.display import COLORS, INK, Display, new_figure
 
-_TRAINING, _VALIDATION, _PENALTY, _INK = "#0072B2", "#D55E00", "#00785A", "#333333"  # told apart by the colour-blind
+_TRAINING, _VALIDATION, _PENALTY = COLORS[:3]
 
 
-class LearningCurveDisplay:
+class LearningCurveDisplay(Display):
     """Training and validation loss over the epochs, the gap between them, and where overfitting begins.
 
     Make one with `from_history`; the constructor takes the numbers themselves. Epochs are given from 0, as
@@ -114,12 +113,12 @@ class LearningCurveDisplay:
             ax.fill_between(epochs, self.loss, watched, color=_VALIDATION, alpha=0.15, linewidth=0, label=gap)
         if self.overfit_epoch is not None:
             label = f"overfits after epoch {self.overfit_epoch + 1}"
-            ax.axvline(self.overfit_epoch + 1, color=_INK, linestyle=":", label=label)
+            ax.axvline(self.overfit_epoch + 1, color=INK, linestyle=":", label=label)
         if self.best_epoch is not None:
             value = watched[self.best_epoch]
             label = f"best epoch {self.best_epoch + 1}, {value:.3g}"
             ax.plot(
-                self.best_epoch + 1, value, linestyle="none", marker="*", markersize=12, color=_INK,
+                self.best_epoch + 1, value, linestyle="none", marker="*", markersize=12, color=INK,
                 markeredgecolor="white", label=label, zorder=3,
             )  # fmt: skip
 
@@ -131,22 +130,10 @@ class LearningCurveDisplay:
     def _penalized(self):
         return self.penalty is not None and any(self.penalty)
 
-    def _repr_png_(self):
-        """Show a figure of its own in a notebook; what pyplot manages is shown by pyplot."""
-        if not hasattr(self, "figure_") or self.figure_.canvas.manager is not None:
-            return None
-        picture = io.BytesIO()
-        self.figure_.savefig(picture, format="png")
-        return picture.getvalue()
-
 
 def _new_axes(with_penalty):
     """Return the axes of a new figure: of the losses, and of the penalty or None."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("LearningCurveDisplay needs matplotlib; install it with: pip install matplotlib") from error
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = new_figure("LearningCurveDisplay")
     if with_penalty:
         return tuple(figure.subplots(2, 1, sharex=True, height_ratios=[3, 1]))
     return figure.subplots(), None
