@@ -19,6 +19,8 @@ rng = np.random.default_rng(0)
 X = rng.normal(size=(203, 300))
 labels, reals = np.argmax(X[:, :20], axis=1), X[:, :3] * X[:, 3:6]
 problems = ("cross_entropy", labels, 20), ("squared_error", reals, 3), ("binary_cross_entropy", reals > 0, 3)
+problems += (fr.CrossEntropy(0.1), labels, 20), (fr.BinaryCrossEntropy(0.1), reals > 0, 3), ("absolute_error", reals, 3)
+problems += (fr.Huber(0.5), reals, 3), (fr.Quantile((0.1, 0.5, 0.9)), reals[:, 0], 3), ("poisson", abs(reals), 3)
 penalty = fr.L1(1e-4) + fr.L2(1e-4)
 optimizers = fr.SGD(0.05, momentum=0.9, nesterov=True), fr.AdamW(0.01)
 hashed = hashlib.sha256()
