@@ -8,7 +8,8 @@
  *    over 256 consecutive k; then what was there before (accumulate), then the bias. k is never split or padded
  *    otherwise, so tile sizes, panels, levels and threads cannot change a bit.
  * b) A tile is up to 6 rows x NV vectors of accumulators: as many as the registers hold. Each of its k-blocks
- *    ends in registers; the tile is stored once, edges by mask.
+ *    ends in registers; the tile is stored once, edges by mask. On AVX-512 two rows share a last vector that is at most
+ *    half full: of the 100 columns that are scikit-learn's default no lane is idle then.
  * c) `a` is read in place, element by element, through two strides (row and k), so it may be transposed.
  * d) `b` is read in place while it is small; otherwise a panel of 64 columns is packed just before its use.
  *    A transposed `b` is always packed, transposed in registers.
@@ -51,30 +52,49 @@ typedef struct {
 
 /* ---- one tile ---------------------------------------------------------------------------------------------- */
 
-/* c[mr][nv * VL] = the product's elements; the last vector has `last` columns, read by mask where b ends there.
+enum {
+    WHOLE,
+    MASKED,
+    PAIRED
+}; /* the last vector is read whole, or by mask because b ends there, or shared by two rows */
+
+/* c[mr][nv * VL] = the product's elements. The last vector has `last` columns: at most half of it where two rows share one.
  * A product of one block never leaves the registers. */
-INLINE void tile(real *c, i64 ldc, const operands *o, const int mr, const int nv, const int masked, int last)
+
+INLINE void tile(real *c, i64 ldc, const operands *o, const int mr, const int nv, const int how, int last)
 {
-    vec total[MR][NV], sum[MR][NV];
+    const int full = how == PAIRED ? nv - 1 : nv, pairs = how == PAIRED ? (mr + 1) / 2 : 0;
+    vec total[MR][NV], sum[MR][NV], pair_total[MR], pair[MR];
     for (i64 k0 = 0;;) {
         const i64 length = o->k - k0 < FR_BLOCK ? o->k - k0 : FR_BLOCK;
         const real *a = o->a + k0 * o->a_k, *b = o->b + k0 * o->b_k;
         EACH(i, mr)
-            EACH(j, nv) sum[i][j] = vset(0);
+            EACH(j, full) sum[i][j] = vset(0);
+        EACH(i, pairs) pair[i] = vset(0);
         for (i64 kk = 0; kk < length; kk++, a += o->a_k, b += o->b_k) {
-            vec row[NV];
-            EACH(j, nv) row[j] = masked && j == nv - 1 ? vload_n(b + j * VL, last) : vload(b + j * VL);
+            vec row[NV], x[MR];
+            EACH(j, nv) row[j] = how != WHOLE && j == nv - 1 ? vload_n(b + j * VL, last) : vload(b + j * VL);
             EACH(i, mr) {
-                const vec x = vset(a[i * o->a_row]);
-                EACH(j, nv) sum[i][j] = vfma(x, row[j], sum[i][j]);
+                x[i] = vset(a[i * o->a_row]);
+                EACH(j, full) sum[i][j] = vfma(x[i], row[j], sum[i][j]);
             }
+            EACH(i, pairs)
+                pair[i] =
+                    vfma(vlow_high(x[2 * i], x[2 * i + 1 < mr ? 2 * i + 1 : 2 * i]), vlow_twice(row[nv - 1]), pair[i]);
         }
-        if (k0)
+        if (k0) {
             EACH(i, mr)
-                EACH(j, nv) sum[i][j] = total[i][j] + sum[i][j];
+                EACH(j, full) sum[i][j] = total[i][j] + sum[i][j];
+            EACH(i, pairs) pair[i] = pair_total[i] + pair[i];
+        }
         if ((k0 += FR_BLOCK) >= o->k) break;
         EACH(i, mr)
-            EACH(j, nv) total[i][j] = sum[i][j];
+            EACH(j, full) total[i][j] = sum[i][j];
+        EACH(i, pairs) pair_total[i] = pair[i];
+    }
+    EACH(i, pairs) {
+        sum[2 * i][nv - 1] = pair[i];
+        if (2 * i + 1 < mr) sum[2 * i + 1][nv - 1] = vhigh(pair[i]);
     }
     if (o->accumulate)
         EACH(i, mr)
@@ -96,23 +116,43 @@ INLINE void tile(real *c, i64 ldc, const operands *o, const int mr, const int nv
 
 typedef void tile_function(real *c, i64 ldc, const operands *o, int last);
 
-#define TILE(mr, nv)                                                                                                   \
-    static void tile_##mr##x##nv(real *c, i64 ldc, const operands *o, int last) { tile(c, ldc, o, mr, nv, 0, last); }  \
-    static void edge_##mr##x##nv(real *c, i64 ldc, const operands *o, int last) { tile(c, ldc, o, mr, nv, 1, last); }
-#define TILES(nv) TILE(1, nv) TILE(2, nv) TILE(3, nv) TILE(4, nv) TILE(5, nv) TILE(6, nv)
+#define TILE(kind, mr, nv, how)                                                                                        \
+    static void kind##_##mr##x##nv(real *c, i64 ldc, const operands *o, int last)                                      \
+    {                                                                                                                  \
+        tile(c, ldc, o, mr, nv, how, last);                                                                            \
+    }
+#define TILES_OF(kind, nv, how)                                                                                        \
+    TILE(kind, 1, nv, how)                                                                                             \
+    TILE(kind, 2, nv, how)                                                                                             \
+    TILE(kind, 3, nv, how)                                                                                             \
+    TILE(kind, 4, nv, how) TILE(kind, 5, nv, how) TILE(kind, 6, nv, how)
 #define ROW_OF(kind, nv) {kind##_1x##nv, kind##_2x##nv, kind##_3x##nv, kind##_4x##nv, kind##_5x##nv, kind##_6x##nv}
-
-TILES(1)
-TILES(2)
 #if NV == 4
-TILES(3)
-TILES(4)
-static tile_function *const whole_tiles[NV][MR] = {ROW_OF(tile, 1), ROW_OF(tile, 2), ROW_OF(tile, 3), ROW_OF(tile, 4)};
-static tile_function *const edge_tiles[NV][MR] = {ROW_OF(edge, 1), ROW_OF(edge, 2), ROW_OF(edge, 3), ROW_OF(edge, 4)};
+#define TILES(kind, how) TILES_OF(kind, 1, how) TILES_OF(kind, 2, how) TILES_OF(kind, 3, how) TILES_OF(kind, 4, how)
+#define TABLE(kind) {ROW_OF(kind, 1), ROW_OF(kind, 2), ROW_OF(kind, 3), ROW_OF(kind, 4)}
 #else
-static tile_function *const whole_tiles[NV][MR] = {ROW_OF(tile, 1), ROW_OF(tile, 2)};
-static tile_function *const edge_tiles[NV][MR] = {ROW_OF(edge, 1), ROW_OF(edge, 2)};
+#define TILES(kind, how) TILES_OF(kind, 1, how) TILES_OF(kind, 2, how)
+#define TABLE(kind) {ROW_OF(kind, 1), ROW_OF(kind, 2)}
 #endif
+
+TILES(tile, WHOLE)
+TILES(edge, MASKED)
+static tile_function *const whole_tiles[NV][MR] = TABLE(tile);
+static tile_function *const edge_tiles[NV][MR] = TABLE(edge);
+#if VB == 64
+#define PAIRS_PAY 8 /* terms from which it pays to share a vector that is at most half full */
+TILES(half, PAIRED)
+static tile_function *const half_tiles[NV][MR] = TABLE(half);
+#endif
+
+/* The tiles whose last vector has so many columns; `padded` says that b may be read in whole vectors. */
+INLINE tile_function *const *tiles_for(i64 index, int last, i64 k, int padded)
+{
+#if VB == 64
+    if (last <= VL / 2 && k >= PAIRS_PAY) return half_tiles[index];
+#endif
+    return padded || last == VL ? whole_tiles[index] : edge_tiles[index];
+}
 
 /* ---- all tiles of some columns ------------------------------------------------------------------------------- */
 
@@ -134,7 +174,7 @@ static void panel(real *c, i64 ldc, operands o, i64 m, i64 n, int padded)
         columns = tile_columns(n - j);
         const i64 index = (columns - 1) / VL; /* of the last vector */
         const int last = (int)(columns - index * VL);
-        tile_function *const *tiles = (padded || last == VL ? whole_tiles : edge_tiles)[index];
+        tile_function *const *tiles = tiles_for(index, last, o.k, padded);
         o.b = whole.b + j;
         o.bias = whole.bias ? whole.bias + j : NULL;
         for (i64 i = 0, rows; i < m; i += rows) {

@@ -274,6 +274,18 @@ INLINE void vtranspose(vec v[VL])
 #endif
 }
 
+/* ---- halves of vectors: the low one twice, the high one first, the low one of a before the high one of b ------ */
+
+#if VB == 64
+INLINE vec vlow_twice(vec a) { return (vec)_mm512_shuffle_f64x2((__m512d)a, (__m512d)a, 0x44); }
+INLINE vec vhigh(vec a) { return (vec)_mm512_shuffle_f64x2((__m512d)a, (__m512d)a, 0xee); }
+INLINE vec vlow_high(vec a, vec b) { return vselect(FIRST(VL / 2), a, b); }
+#else /* not used: only with masks and 32 registers does it pay */
+INLINE vec vlow_twice(vec a) { return a; }
+INLINE vec vhigh(vec a) { return a; }
+INLINE vec vlow_high(vec a, vec b) { return a; }
+#endif
+
 /* ---- 64-bit lanes for the random numbers: the product of the low 32 bits of each, interleaving -------------- */
 
 #ifdef FR_PLAIN
