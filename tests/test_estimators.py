@@ -204,6 +204,79 @@ def test_validation_scores_are_those_of_scikit_learns_metrics(task, weighted):
     assert type(mine.validation_scores_[0]) is float
 
 
+@pytest.mark.parametrize("settings", [{}, {"early_stopping": True, "tol": 0}])
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@both
+def test_trainings_that_diverge_count_as_the_originals_do(kind, solver, settings):
+    """NaN losses and scores neither improve nor fail to, in records and patience."""
+    X, y = data(kind)
+    rate = {"learning_rate_init": 1e200, "activation": "identity"}
+    records = []
+    for net in pair(kind, solver=solver, max_iter=9, n_iter_no_change=2, random_state=0, **rate, **settings):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore", RuntimeWarning)
+            try:
+                net.fit(X, y)
+                outcome = "fitted"
+            except ValueError as error:
+                outcome = str(error)
+        records.append((outcome, net.n_iter_, net._no_improvement_count, len(net.loss_curve_)))
+        assert net.best_loss_ is None or not np.isnan(net.best_loss_)
+    if not settings:  # the original's best weights of early stopping are those before they ran away, or none
+        assert records[0] == records[1]
+
+
+@both
+def test_lbfgs_ends_where_the_original_does(kind):
+    X, y = data(kind)
+    for settings in ({"max_fun": 4}, {"max_iter": 4}, {"tol": 0.5}):
+        mine, theirs = (e.fit(X, y) for e in pair(kind, solver="lbfgs", random_state=0, **settings))
+        assert mine.n_iter_ == theirs.n_iter_
+        assert_same_weights(mine, theirs, 1e-6)
+    single = own(kind, max_iter=2, warm_start=True, random_state=0).fit(X.astype(np.float32), y)
+    assert single.set_params(solver="lbfgs").fit(X.astype(np.float32), y).coefs_[0].dtype == np.float64
+    assert np.isfinite(single.set_params(solver="adam").partial_fit(X, y).loss_)
+
+
+@both
+def test_changes_between_two_calls(kind):
+    X, y = data(kind)
+    twins = pair(kind, max_iter=3, random_state=0)
+    for estimator in twins:
+        estimator.fit(X, y).set_params(activation="tanh", alpha=0.1)
+    np.testing.assert_allclose(*(e.predict(X) for e in twins), rtol=1e-7)
+    for estimator in twins:
+        estimator.partial_fit(X, y)
+        with pytest.raises(ValueError, match="X has 5 features, but MLP.* is expecting 6 features as input"):
+            estimator.partial_fit(X[:, :5], y)
+    assert_twins(*twins)
+
+
+@pytest.mark.parametrize("home", [fr, original])
+def test_refusals_have_the_originals_words(home):
+    X, y = data("classifier")
+    net = home.MLPClassifier(max_iter=2, warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match="warm_start can only be used where `y` has the same classes"):
+        net.fit(X, y % 2)
+    net = home.MLPClassifier(max_iter=2).fit(X, y)
+    with pytest.raises(ValueError, match="`y` has classes not in `self.classes_`"):
+        net.partial_fit(X, y + 1)
+    with pytest.raises(ValueError, match="The validation set is too small"):
+        home.MLPClassifier(early_stopping=True, validation_fraction=0.004).fit(X, y)
+    with pytest.raises(ValueError, match="classes must be passed on the first call to partial_fit"):
+        home.MLPClassifier().partial_fit(X, y)
+
+
+@both
+def test_float32_with_sample_weights(kind):
+    if VERSION < (1, 7):
+        pytest.skip("scikit-learn's own have no sample_weight before 1.7")
+    X, y = data(kind)
+    weights = np.linspace(0, 2, 120)
+    mine, theirs = (e.fit(X.astype(np.float32), y, weights) for e in pair(kind, max_iter=10, random_state=0))
+    assert_same_weights(mine, theirs, 1e-4)
+
+
 @both
 def test_predictions_are_the_originals(kind):
     X, y = data(kind)

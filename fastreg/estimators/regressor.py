@@ -84,7 +84,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     Attributes
     ----------
     coefs_, intercepts_ : lists of ndarray
-        Views of one buffer. Numbers written into them, and arrays put in their place, count from the next call on.
+        Views of one buffer, in which a training that goes on writes. Numbers written into them, and arrays put in their
+        place, count from the next call on.
     n_iter_, n_layers_, n_outputs_, out_activation_, loss_, t_, n_features_in_, feature_names_in_
         As in scikit-learn.
     loss_curve_, best_loss_, validation_scores_, best_validation_score_
