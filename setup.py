@@ -95,7 +95,7 @@ def extension(name):
 sys.path.insert(0, os.getcwd())
 setup(
     ext_modules=cythonize(
-        [extension(name) for name in ("table", "kernels", "program", "workspace", "step", "engine")],
+        [extension(name) for name in ("table", "mixing", "kernels", "program", "workspace", "step", "engine")],
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
         force=DEBUG,

@@ -72,6 +72,10 @@ def dense_backward():
     return (*gradients, normal(ROWS, UNITS), normal(ROWS, INPUTS), normal(INPUTS, UNITS)), {}
 
 
+def blend_targets():
+    return (empty(ROWS, CLASSES), probabilities(ROWS, CLASSES), probabilities(ROWS, CLASSES), 0.3), {}
+
+
 def dense_forward():
     return (empty(ROWS, UNITS), normal(ROWS, INPUTS), normal(INPUTS, UNITS), normal(UNITS)), {}
 
@@ -94,7 +98,11 @@ def csr_transpose():
 
 
 # family or name -> arguments of a call: (positional, by keyword)
-BY_FAMILY = {"activation": elementwise, "gradient": gradient, "penalty": penalty, "prox": threshold}
+BY_FAMILY = {
+    "activation": elementwise, "gradient": gradient, "penalty": penalty, "prox": threshold,
+    "augment": lambda: ((empty(ROWS, INPUTS), normal(ROWS, INPUTS), (10, 10, 1)), {"seed": 1}),
+    "mix": lambda: ((empty(1, INPUTS)[0], (10, 10, 1), 0.3), {"seed": 1}),
+}  # fmt: skip
 BY_NAME = {
     "log": lambda: ((empty(ROWS, UNITS), np.abs(normal(ROWS, UNITS))), {}),
     "gemm_nn": dense_forward,
@@ -137,6 +145,10 @@ BY_NAME = {
     "running_average": lambda: ((empty(UNITS, UNITS), normal(UNITS, UNITS)), {"learning_rate": 0.1}),
     "gather": lambda: ((empty(ROWS, INPUTS), normal(ROWS, INPUTS), ORDER), {}),
     "gather_labels": lambda: ((np.zeros(ROWS, np.int32), LABELS, ORDER), {}),
+    "gather_one_hot": lambda: ((empty(ROWS, CLASSES), LABELS, ORDER), {}),
+    "mixing": lambda: ((0.2, 1.0, ROWS), {"seed": 1}),
+    "blend": lambda: ((empty(ROWS, INPUTS), normal(ROWS, INPUTS), normal(ROWS, INPUTS), normal(1, INPUTS)[0]), {}),
+    "blend_targets": blend_targets,
     "random_words": lambda: ((np.zeros(ROWS * UNITS, np.uint32),), {"seed": 1}),
     "shuffle": lambda: ((np.zeros(10_000, np.int64),), {"seed": 1, "step": 0}),
 }

@@ -189,3 +189,11 @@ static void k_gather_labels(void *out_, const void *x_, const i64 *rows, i64 n, 
     const int32_t *x = x_;
     for (i64 i = 0; i < n; i++) out[i] = x[rows[i]];
 }
+
+static void k_gather_one_hot(void *out_, const void *x_, const i64 *rows, i64 n, i64 cols)
+{
+    real *out = out_;
+    const int32_t *x = x_;
+    for (i64 i = 0; i < n; i++, out += cols)
+        for (i64 j = 0; j < cols; j++) out[j] = j == x[rows[i]];
+}

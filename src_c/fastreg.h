@@ -43,6 +43,11 @@ typedef struct {
     u32 stream; /* purpose << 16 | layer */
 } fr_stream;
 
+/* A row of a table as an image: height * width pixels of so many channels, channel by channel. */
+typedef struct {
+    i64 height, width, channels;
+} fr_image;
+
 /* What a batch is normalized by. */
 typedef struct {
     const void *mean, *variance; /* of the columns; not used where each row has its own */
@@ -114,8 +119,19 @@ typedef void fr_norm_sums(void *dscale, void *dshift, const void *dy, const void
 /* The gradient of x from those of y, scale and shift. dx may be dy. */
 typedef void fr_norm_gradient(void *dx, const void *dy, const void *x, const void *scale, const void *dscale,
                               const void *dshift, i64 rows, i64 cols, const fr_statistics *s);
-/* out[i] = x[rows[i]], rows of cols elements (labels: int32, cols 1) */
+/* out[i] = x[rows[i]], rows of cols elements (labels: int32, cols 1; one_hot: x is labels, out a row of 0 and 1 each) */
 typedef void fr_gather(void *out, const void *x, const i64 *rows, i64 n, i64 cols);
+/* y = x (n, image) with each image changed at random: by the numbers, which are its settings, and by the row's own
+ * random numbers, keyed by the epoch (key->step), its number in the table (rows) and the stream. y must not be x. */
+typedef void fr_augment(void *y, const void *x, const i64 *rows, i64 n, const fr_image *shape, const double *numbers,
+                        const fr_stream *key);
+/* keep (image,): which share each column keeps of its row when rows are mixed, about `share`; returns their mean. */
+typedef double fr_mix(void *keep, const fr_image *shape, double share, const fr_stream *key);
+/* y (rows, cols) = keep (cols,) * x + (1 - keep) * partner; y must be neither. */
+typedef void fr_blend(void *y, const void *x, const void *partner, const void *keep, i64 rows, i64 cols);
+/* target (rows, cols), weight (rows,) of rows mixed from those of two; weight NULL: all are 1. */
+typedef void fr_blend_targets(void *target, void *weight, const void *target1, const void *target2, const void *weight1,
+                              const void *weight2, i64 rows, i64 cols, double share);
 /* words of `blocks` Philox blocks (four each) from first_block on */
 typedef void fr_random(u32 *words, i64 blocks, i64 first_block, const fr_stream *key);
 
@@ -141,11 +157,17 @@ const fr_table *fr_table_for(int float64, const char *level);
 /* The i-th level compiled in, lowest first; NULL behind the last. *runs tells whether this machine has it. */
 const char *fr_level(int i, int *runs);
 
+/* Of |x| < 2^51 the nearest integer, half to even. */
+static inline double fr_rounded(double x)
+{
+    const double magic = 6755399441055744.0; /* 1.5 * 2^52 */
+    return (x + magic) - magic;
+}
+
 /* Of 65,536 numbers, those below the threshold are dropped: rounded half to even, at most 65,535. */
 static inline double fr_dropout_threshold(double rate)
 {
-    const double magic = 6755399441055744.0; /* 1.5 * 2^52 */
-    const double t = (65536 * rate + magic) - magic;
+    const double t = fr_rounded(65536 * rate);
     return t < 65535 ? t : 65535;
 }
 static inline double fr_dropout_scale(double rate) { return 65536 / (65536 - fr_dropout_threshold(rate)); }

@@ -14,6 +14,8 @@
 #include "optim.c"
 #include "rng.c"
 #include "norm.c"
+#include "augment.c"
+#include "mix.c"
 
 #define JOIN_(a, b, c) a##b##_##c
 #define JOIN(a, b, c) JOIN_(a, b, c)

@@ -335,6 +335,11 @@ def norm_options(name, draw, arrays, cols):
 
 def gather_arguments(name, draw, size):
     rows = draw.integers(7, size, np.int64)
+    if name == "gather_one_hot":
+        for classes in CLASSES:
+            labels = draw.integers(classes, 7, np.int32)
+            yield {"out": Out((size, classes)), "labels": labels, "rows": rows}
+        return
     if name == "gather_labels":
         yield {"out": Out((size,), "int32"), "labels": draw.integers(99, 7, np.int32), "rows": rows}
         return
@@ -348,6 +353,51 @@ def random_arguments(name, draw, size):
             "out": Out((4 * size,), "uint32"), "seed": 2**64 - 3, "stream": stream, "step": 2**50 + 1,
             "first_block": 12345,
         }  # fmt: skip
+
+
+IMAGES = [(1, 1, 1), (3, 4, 1), (5, 5, 3), (17, 2, 1), (1, 33, 2)]
+SETTINGS = {  # of the kernels that change images
+    "random_flip": [(), (1.0, 0.0), (0.3, 0.7)],
+    "random_rotate": [(1,), (5,), (15,)],
+    "random_shift": [(), (0, 2), (40, 3, -0.5)],
+    "center_crop": [(), (1, 0, 0.5, 0.3), (3, 40)],
+    "cutout": [(), (3, 0.8, 0.3), (0,), (50,)],
+    "color_jitter": [(), (0.3,), (0.0, 0.4), (0.3, 0.4, 0.5)],
+    "rand_augment": [(), (0.0,), (0.3,), (1.0,)],
+}
+
+
+def augment_arguments(name, draw, size):
+    for shape, numbers in product(IMAGES, SETTINGS[name]):
+        if name == "random_rotate" and shape[0] != shape[1] and numbers == (15,):
+            continue  # quarter turns are for square images
+        x, rows = draw(size, math.prod(shape)), draw.integers(2**33, size, np.int64)
+        settings = dict(zip(list(inspect.signature(getattr(reference, name)).parameters)[3:], numbers, strict=False))
+        keys = {"seed": 2**63 + 5, "epoch": 2**32 - 1, "number": 9, "rows": rows}
+        yield {"out": Out(x.shape), "x": x, "shape": shape, **settings, **keys}
+
+
+def mix_arguments(name, draw, size):
+    for shape, share in product([(1, size, 1), (size, 3, 1), (3, size, 2)], (0.0, 0.3, 1.0)):
+        if size:
+            keep = Out((math.prod(shape),))
+            yield {"keep": keep, "shape": shape, "share": share, "seed": 2**64 - 1, "step": 2**40, "number": 3}
+
+
+def blend_arguments(name, draw, size):
+    for cols in SIZES:
+        keep = draw.positive(cols)
+        yield {"out": Out((size, cols)), "x": draw(size, cols), "partner": draw(size, cols), "keep": keep}
+
+
+def blend_targets_arguments(name, draw, size):
+    for classes, share in product(CLASSES, (0.0, 0.3, 1.0)):
+        pair = {"targets": draw.positive(size, classes), "partner": draw.positive(size, classes), "share": share}
+        weights = {"own_weights": draw.positive(size), "partner_weights": draw.positive(size)}
+        for some in weights.values():
+            some[: size // 2] = 0
+        yield {"out": Out((size, classes)), **pair}
+        yield {"out": Out((size, classes)), **pair, "weights": Out((size,)), **weights}
 
 
 LOSS_ROWS = (*SIZES[:-1], 2, 3, 257)
@@ -377,6 +427,10 @@ FAMILIES = {
     "norm_gradient": (norm_gradient_arguments, NORM_SHAPES),
     "gather": (gather_arguments, BY_SIZE),
     "random": (random_arguments, BY_SIZE),
+    "augment": (augment_arguments, BY_SIZE),
+    "mix": (mix_arguments, BY_SIZE[1:]),
+    "blend": (blend_arguments, BY_SIZE),
+    "blend_targets": (blend_targets_arguments, BY_SIZE),
 }
 CASES = [(name, case, dtype) for name, f in KERNELS.items() for case in FAMILIES[f][1] for dtype in DTYPES]
 
@@ -401,7 +455,7 @@ def array_arguments(arguments):
 # ---- each kernel has its door and its twin
 
 
-@pytest.mark.parametrize("name", [*KERNELS, "dropout_mask", "shuffle"])
+@pytest.mark.parametrize("name", [*KERNELS, "dropout_mask", "shuffle", "mixing"])
 def test_door_and_twin_have_one_signature(name):
     door, twin = getattr(kernels, name), getattr(reference, name)
     assert inspect.signature(door) == inspect.signature(twin)
@@ -410,7 +464,7 @@ def test_door_and_twin_have_one_signature(name):
 
 def test_every_family_has_cases_and_every_door_a_kernel():
     assert set(KERNELS.values()) == set(FAMILIES)
-    composed = {"dropout_mask", "shuffle", "dense_forward", "dense_backward"}
+    composed = {"dropout_mask", "shuffle", "mixing", "dense_forward", "dense_backward"}
     doors = {name for name in vars(kernels) if not name.startswith("_")}
     assert doors == set(KERNELS) | composed
 
@@ -971,9 +1025,11 @@ def damaged(value, how, dtype):
     return np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)[..., ::2]  # "strided"
 
 
-FREE = [  # another length is another meaning, and seen as such elsewhere
+FREE = [  # another length is another meaning, and seen as such elsewhere; a single array may be of either dtype
     ("random_words", "out", "shape"), ("gather_labels", "labels", "shape"), ("csr_product", "starts", "shape"),
     ("csr_transpose", "starts", "shape"), ("csr_transpose", "starts_t", "shape"), ("csr_transpose", "rows", "shape"),
+    ("gather_one_hot", "out", "shape"), ("gather_one_hot", "labels", "shape"),
+    ("gather_one_hot", "out", "mixed"), *[(name, "keep", "mixed") for name in KERNELS if KERNELS[name] == "mix"],
 ]  # fmt: skip
 DAMAGE = [
     (name, argument, how)
@@ -1129,6 +1185,9 @@ REQUIRED = [
 def test_none_in_place_of_a_needed_argument_is_a_type_error(name, missing):
     x, labels, rows = np.ones((4, 4), np.float32), np.zeros(4, np.int32), np.arange(4)
     values = {"labels": labels, "rows": rows, "rate": 0.5, "strength": 0.1, "step": 0.1}
+    values |= {"alpha": 0.2, "probability": 1.0, "n_rows": 4, "share": 0.3, "shape": (2, 2, 1)}
+    if KERNELS.get(name) == "mix":
+        values |= {"keep": x[0].copy()}
     if name == "gather_labels":
         values["out"] = labels.copy()
     if name == "dense_backward":

@@ -270,3 +270,113 @@ def random_words(
 def shuffle(order: NDArray[np.int64], *, seed: int, step: int) -> None: ...
 def gather(out: _Floats, x: _Floats, rows: NDArray[np.int64]) -> None: ...
 def gather_labels(out: NDArray[np.int32], labels: NDArray[np.int32], rows: NDArray[np.int64]) -> None: ...
+def gather_one_hot(out: _Floats, labels: NDArray[np.int32], rows: NDArray[np.int64]) -> None: ...
+def random_flip(
+    out: _Floats,
+    x: _Floats,
+    shape: tuple[int, int, int],
+    horizontal: float = 0.5,
+    vertical: float = 0.0,
+    *,
+    seed: int,
+    epoch: int = 0,
+    number: int = 0,
+    rows: NDArray[np.int64] | None = None,
+) -> None: ...
+def random_rotate(
+    out: _Floats,
+    x: _Floats,
+    shape: tuple[int, int, int],
+    turns: int = 15,
+    *,
+    seed: int,
+    epoch: int = 0,
+    number: int = 0,
+    rows: NDArray[np.int64] | None = None,
+) -> None: ...
+def random_shift(
+    out: _Floats,
+    x: _Floats,
+    shape: tuple[int, int, int],
+    vertical: int = 1,
+    horizontal: int = 1,
+    fill: float = 0.0,
+    *,
+    seed: int,
+    epoch: int = 0,
+    number: int = 0,
+    rows: NDArray[np.int64] | None = None,
+) -> None: ...
+def center_crop(
+    out: _Floats,
+    x: _Floats,
+    shape: tuple[int, int, int],
+    rows_cut: int = 1,
+    columns_cut: int = 1,
+    probability: float = 1.0,
+    fill: float = 0.0,
+    *,
+    seed: int,
+    epoch: int = 0,
+    number: int = 0,
+    rows: NDArray[np.int64] | None = None,
+) -> None: ...
+def cutout(
+    out: _Floats,
+    x: _Floats,
+    shape: tuple[int, int, int],
+    size: int = 1,
+    probability: float = 1.0,
+    fill: float = 0.0,
+    *,
+    seed: int,
+    epoch: int = 0,
+    number: int = 0,
+    rows: NDArray[np.int64] | None = None,
+) -> None: ...
+def color_jitter(
+    out: _Floats,
+    x: _Floats,
+    shape: tuple[int, int, int],
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    *,
+    seed: int,
+    epoch: int = 0,
+    number: int = 0,
+    rows: NDArray[np.int64] | None = None,
+) -> None: ...
+def rand_augment(
+    out: _Floats,
+    x: _Floats,
+    shape: tuple[int, int, int],
+    magnitude: float = 0.9,
+    *,
+    seed: int,
+    epoch: int = 0,
+    number: int = 0,
+    rows: NDArray[np.int64] | None = None,
+) -> None: ...
+def mixing(
+    alpha: float, probability: float, n_rows: int, *, seed: int, step: int = 0, number: int = 0
+) -> tuple[float, int]: ...
+def mixup(
+    keep: _Floats, shape: tuple[int, int, int], share: float, *, seed: int = 0, step: int = 0, number: int = 0
+) -> float: ...
+def cutmix(
+    keep: _Floats, shape: tuple[int, int, int], share: float, *, seed: int, step: int = 0, number: int = 0
+) -> float: ...
+def cutmix_features(
+    keep: _Floats, shape: tuple[int, int, int], share: float, *, seed: int, step: int = 0, number: int = 0
+) -> float: ...
+def blend(out: _Floats, x: _Floats, partner: _Floats, keep: _Floats) -> None: ...
+def blend_targets(
+    out: _Floats,
+    targets: _Floats,
+    partner: _Floats,
+    share: float,
+    weights: _Floats | None = None,
+    own_weights: _Floats | None = None,
+    partner_weights: _Floats | None = None,
+) -> None: ...

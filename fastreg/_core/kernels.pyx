@@ -5,11 +5,13 @@ time. Arrays are C-contiguous, all float32 or all float64; inputs may be read-on
 said with its name (TypeError for what is no such array, ValueError for shapes and numbers).
 """
 
+from numpy import arange as _arange
 from numpy import ascontiguousarray as _asarray
 from numpy import dtype as _dtype
 
 from libc.stdlib cimport free, malloc
 
+from fastreg._core.mixing cimport draw_mixing, mixing_t
 from fastreg._core.table cimport *
 
 _F32, _F64 = _dtype("float32"), _dtype("float64")
@@ -1183,3 +1185,334 @@ def gather_labels(out, labels, rows):
     if len(rows):
         with nogil:
             kernel(&chosen[0], &every[0], &order[0], order.shape[0], 1)
+
+
+def gather_one_hot(out, labels, rows):
+    """Labels by number as rows of a matrix: ``out[i, labels[rows[i]]] = 1``, all else 0; out (len(rows), classes)."""
+    double = _is_double("out", out)
+    _matrix("out", out)
+    if getattr(labels, "dtype", None) != "int32" or labels.ndim != 1:
+        raise TypeError(f"labels must be a contiguous 1-D int32 array, got {type(labels).__name__}")
+    _rows(rows, labels)
+    _shape("out", out, (len(rows), out.shape[1]), f"rows {rows.shape}")
+    if labels.size and not (labels.min() >= 0 and labels.max() < out.shape[1]):
+        raise ValueError(f"labels must be in 0..{out.shape[1] - 1}, got {labels.min()}..{labels.max()}")
+    _one_hot[double](out, labels, rows) if double else _one_hot[float](out, labels, rows)
+
+
+cdef int _one_hot(real[:, ::1] out, const int32_t[::1] labels, const int64_t[::1] rows) except -1:
+    cdef fr_gather *kernel = <fr_gather *>kernel_named("gather", "gather_one_hot", real is double)
+    if out.shape[0] and out.shape[1]:
+        with nogil:
+            kernel(&out[0, 0], &labels[0], &rows[0], out.shape[0], out.shape[1])
+    return 0
+
+
+# ---- batches changed at random --------------------------------------------------------------------------------------
+
+_AUGMENT_STREAM, _MIX_STREAM = 3 << 16, 4 << 16
+
+
+cdef fr_image _image(shape, cols) except *:
+    """The image that `cols` columns are."""
+    cdef fr_image image
+    image.height, image.width, image.channels = shape
+    if min(shape) < 1 or image.height * image.width * image.channels != cols:
+        raise ValueError(f"shape must be (height, width, channels) of {cols} columns, got {shape}")
+    return image
+
+
+cdef int _change(str name, real[:, ::1] out, const real[:, ::1] x, const int64_t[::1] rows, const fr_image *image,
+                 const double[::1] numbers, const fr_stream *key) except -1:
+    cdef fr_augment *kernel = <fr_augment *>kernel_named("augment", name, real is double)
+    cdef u64 mode
+    if overlap(&out[0, 0], out.shape[0] * out.shape[1], &x[0, 0], x.shape[0] * x.shape[1]):
+        raise ValueError(f"{name}: out overlaps x; pass an array of its own")
+    with nogil:
+        mode = fr_enter()
+        kernel(&out[0, 0], &x[0, 0], &rows[0], out.shape[0], image, &numbers[0], key)
+        fr_leave(mode)
+    return 0
+
+
+cdef int _augment(str name, out, x, shape, tuple numbers, seed, epoch, number, rows) except -1:
+    double = _same_dtype({"out": out, "x": x}, {})
+    _matrix("x", x)
+    _shape("out", out, x.shape, "the shape of x")
+    cdef fr_image image = _image(shape, x.shape[1])
+    if not 0 <= epoch < 1 << 32 or not 0 <= number < 1 << 16:
+        raise ValueError(f"epoch must be in [0, 2**32) and number in [0, 2**16), got {epoch} and {number}")
+    cdef fr_stream key = _stream(seed, epoch, _AUGMENT_STREAM | number)
+    if rows is None:
+        rows = _arange(len(x))
+    if getattr(rows, "dtype", None) != "int64" or not rows.flags.c_contiguous:
+        raise TypeError("rows must be a contiguous 1-D int64 array")
+    _shape("rows", rows, x.shape[:1], f"one for each row of x {x.shape}")
+    if not len(x):
+        return 0
+    settings = _asarray(numbers, dtype="float64")
+    if double:
+        return _change[double](name, out, x, rows, &image, settings, &key)
+    return _change[float](name, out, x, rows, &image, settings, &key)
+
+
+def random_flip(out, x, shape, horizontal=0.5, vertical=0.0, *, seed, epoch=0, number=0, rows=None):
+    """Mirror images: left and right change places with probability `horizontal`, top and bottom with `vertical`.
+
+    Parameters
+    ----------
+    out, x : array (n, height * width * channels)
+        out must be an array of its own.
+    shape : (height, width, channels)
+    horizontal, vertical : float in [0, 1]
+    seed, epoch, number : int
+        What happens to a row is a pure function of these and of its row number.
+    rows : int64 array (n,), optional
+        The row numbers; None: 0, 1, ...
+    """
+    _augment("random_flip", out, x, shape, (horizontal, vertical), seed, epoch, number, rows)
+
+
+def random_rotate(out, x, shape, turns=15, *, seed, epoch=0, number=0, rows=None):
+    """Turn images counterclockwise by 0, 90, 180 or 270 degrees, whichever may be, all as probably.
+
+    Parameters
+    ----------
+    out, x, shape, seed, epoch, number, rows
+        See `random_flip`.
+    turns : int in 1..15, default 15
+        The sum of 2^k for each number k of quarter turns that may be. Those with k = 1 and 3 are for square images.
+    """
+    if not 1 <= turns <= 15 or turns != int(turns):
+        raise ValueError(f"turns must be an integer in 1..15, got {turns}")
+    if shape[0] != shape[1] and int(turns) & 10:
+        raise ValueError(f"quarter turns are for square images, not for shape {shape}")
+    _augment("random_rotate", out, x, shape, (turns,), seed, epoch, number, rows)
+
+
+def random_shift(out, x, shape, vertical=1, horizontal=1, fill=0.0, *, seed, epoch=0, number=0, rows=None):
+    """Move images by up to so many pixels up or down and to either side, all as probably.
+
+    Parameters
+    ----------
+    out, x, shape, seed, epoch, number, rows
+        See `random_flip`.
+    vertical, horizontal : int >= 0
+    fill : float
+        What comes in from outside.
+    """
+    _pixels(vertical, horizontal)
+    _augment("random_shift", out, x, shape, (vertical, horizontal, fill), seed, epoch, number, rows)
+
+
+def center_crop(out, x, shape, rows_cut=1, columns_cut=1, probability=1.0, fill=0.0, *, seed, epoch=0, number=0,
+                rows=None):
+    """Keep the middle of images: with `probability` so many rows and columns at each side become `fill`.
+
+    Parameters
+    ----------
+    out, x, shape, seed, epoch, number, rows
+        See `random_flip`.
+    rows_cut, columns_cut : int >= 0
+    probability : float in [0, 1]
+    fill : float
+    """
+    _pixels(rows_cut, columns_cut)
+    _augment("center_crop", out, x, shape, (rows_cut, columns_cut, probability, fill), seed, epoch, number, rows)
+
+
+def cutout(out, x, shape, size=1, probability=1.0, fill=0.0, *, seed, epoch=0, number=0, rows=None):
+    """Cut a square out of images, anywhere; at the border it is cut off. (DeVries & Taylor 2017.)
+
+    Parameters
+    ----------
+    out, x, shape, seed, epoch, number, rows
+        See `random_flip`.
+    size : int >= 0
+        Its side in pixels.
+    probability : float in [0, 1]
+    fill : float
+        What it becomes.
+    """
+    _pixels(size, size)
+    _augment("cutout", out, x, shape, (size, probability, fill), seed, epoch, number, rows)
+
+
+def color_jitter(out, x, shape, brightness=0.0, contrast=0.0, saturation=0.0, *, seed, epoch=0, number=0, rows=None):
+    """Change the light of images: ``(1 + c) * (x - mean) + mean + b``, and colours away from their grey by ``1 + s``.
+
+    b, c and s are uniform in (-brightness, brightness) and so on; mean is the image's own. Grey is
+    0.299 R + 0.587 G + 0.114 B; images of one channel have no colours. Nothing is clipped.
+
+    Parameters
+    ----------
+    out, x, shape, seed, epoch, number, rows
+        See `random_flip`.
+    brightness, contrast, saturation : float >= 0
+    """
+    _augment("color_jitter", out, x, shape, (brightness, contrast, saturation), seed, epoch, number, rows)
+
+
+def rand_augment(out, x, shape, magnitude=0.9, *, seed, epoch=0, number=0, rows=None):
+    """Change each image in one of nine ways: one operation of RandAugment (Cubuk et al. 2020).
+
+    They are: shear by up to 0.3, and move by up to 0.45 of the side, each in both directions; brightness (a factor),
+    contrast and saturation by up to 0.9; a square of half a side cut out; nothing.
+
+    Parameters
+    ----------
+    out, x, shape, seed, epoch, number, rows
+        See `random_flip`.
+    magnitude : float in [0, 1]
+        How much of that.
+    """
+    if not 0 <= magnitude <= 1:
+        raise ValueError(f"magnitude must be in [0, 1], got {magnitude}")
+    _augment("rand_augment", out, x, shape, (magnitude,), seed, epoch, number, rows)
+
+
+cdef int _pixels(first, second) except -1:
+    for count in (first, second):
+        if not 0 <= count < 1 << 31 or count != int(count):
+            raise ValueError(f"pixels are counted by integers >= 0, got {count}")
+    return 0
+
+
+def mixing(alpha, probability, n_rows, *, seed, step=0, number=0):
+    """How `Mixup` and its like mix a batch: (share, shift), row i with row i + shift; a share of 1 means not at all.
+
+    Parameters
+    ----------
+    alpha : float > 0
+        The share is Beta(alpha, alpha), to 1/65536.
+    probability : float in [0, 1]
+        Of being mixed.
+    n_rows : int
+        A single row is never mixed.
+    seed, step, number : int
+    """
+    if not alpha > 0 or not 0 <= probability <= 1 or n_rows < 0 or not 0 <= number < 1 << 16:
+        raise ValueError(f"mixing takes alpha > 0, probability in [0, 1], n_rows >= 0 and number in [0, 2**16), got "
+                         f"{alpha}, {probability}, {n_rows} and {number}")
+    cdef fr_stream key = _stream(seed, step, _MIX_STREAM | number)
+    cdef mixing_t drawn = draw_mixing(alpha, probability, n_rows, &key)
+    return drawn.share, drawn.shift
+
+
+cdef double _keep(str name, real[::1] keep, const fr_image *image, double share, const fr_stream *key) except -1:
+    cdef fr_mix *kernel = <fr_mix *>kernel_named("mix", name, real is double)
+    with nogil:
+        share = kernel(&keep[0], image, share, key)
+    return share
+
+
+cdef double _mix(str name, keep, shape, double share, seed, step, number) except -1:
+    double = _is_double("keep", keep)
+    _shape("keep", keep, (shape[0] * shape[1] * shape[2],), f"one share for each column of an image {shape}")
+    cdef fr_image image = _image(shape, keep.size)
+    if not 0 <= share <= 1 or not 0 <= number < 1 << 16:
+        raise ValueError(f"share must be in [0, 1] and number in [0, 2**16), got {share} and {number}")
+    cdef fr_stream key = _stream(seed, step, _MIX_STREAM | number)
+    return _keep[double](name, keep, &image, share, &key) if double else _keep[float](name, keep, &image, share, &key)
+
+
+def mixup(keep, shape, share, *, seed=0, step=0, number=0):
+    """The share of its own row that each column keeps: `share` in all. Returns their mean.
+
+    Parameters
+    ----------
+    keep : array (height * width * channels,)
+    shape : (height, width, channels)
+    share : float in [0, 1]
+    seed, step, number : int
+        Of no effect here; other kernels of this family draw which columns they keep.
+    """
+    return _mix("mixup", keep, shape, share, seed, step, number)
+
+
+def cutmix(keep, shape, share, *, seed, step=0, number=0):
+    """The columns that are kept when a box of another image is pasted: 1, in the box 0. (Yun et al. 2019.)
+
+    The box has the area of ``1 - share`` of the image, lies anywhere, and is cut off at the border. Returns the share
+    that is kept. See `mixup` for the arguments; here seed, step and number say where the box is.
+    """
+    return _mix("cutmix", keep, shape, share, seed, step, number)
+
+
+def cutmix_features(keep, shape, share, *, seed, step=0, number=0):
+    """The columns of a table that are kept, 1, when others are of another row, 0: kept with probability `share` each.
+
+    Returns the share that is kept. See `mixup` for the arguments; here seed, step and number say which columns.
+    """
+    return _mix("cutmix_features", keep, shape, share, seed, step, number)
+
+
+cdef int _blend(real[:, ::1] out, const real[:, ::1] x, const real[:, ::1] partner, const real[::1] keep) except -1:
+    cdef fr_blend *kernel = <fr_blend *>kernel_named("blend", "blend", real is double)
+    cdef i64 n = out.shape[0] * out.shape[1]
+    cdef u64 mode
+    if n:
+        if overlap(&out[0, 0], n, &x[0, 0], n) or overlap(&out[0, 0], n, &partner[0, 0], n):
+            raise ValueError("blend: out overlaps an input; pass an array of its own")
+        with nogil:
+            mode = fr_enter()
+            kernel(&out[0, 0], &x[0, 0], &partner[0, 0], &keep[0], out.shape[0], out.shape[1])
+            fr_leave(mode)
+    return 0
+
+
+def blend(out, x, partner, keep):
+    """Rows mixed column by column: ``out = keep * x + (1 - keep) * partner``; all (m, n), but keep (n,)."""
+    double = _same_dtype({"out": out, "x": x, "partner": partner, "keep": keep}, {})
+    _matrix("x", x)
+    _shape("out", out, x.shape, "the shape of x")
+    _shape("partner", partner, x.shape, "the shape of x")
+    _shape("keep", keep, x.shape[1:], "one share for each column")
+    _blend[double](out, x, partner, keep) if double else _blend[float](out, x, partner, keep)
+
+
+cdef int _blend_targets(real[:, ::1] out, real[::1] weights, const real[:, ::1] targets, const real[:, ::1] partner,
+                        const real[::1] own_weights, const real[::1] partner_weights, double share) except -1:
+    cdef fr_blend_targets *kernel = <fr_blend_targets *>kernel_named("blend_targets", "blend_targets", real is double)
+    cdef i64 n = out.shape[0] * out.shape[1]
+    cdef u64 mode
+    if n:
+        if overlap(&out[0, 0], n, &targets[0, 0], n) or overlap(&out[0, 0], n, &partner[0, 0], n):
+            raise ValueError("blend_targets: out overlaps an input; pass an array of its own")
+        with nogil:
+            mode = fr_enter()
+            kernel(&out[0, 0], NULL if weights is None else &weights[0], &targets[0, 0], &partner[0, 0],
+                   NULL if weights is None else <void *>&own_weights[0],
+                   NULL if weights is None else <void *>&partner_weights[0], out.shape[0], out.shape[1], share)
+            fr_leave(mode)
+    return 0
+
+
+def blend_targets(out, targets, partner, share, weights=None, own_weights=None, partner_weights=None):
+    """Targets and weights of rows of which `share` is a row's own and the rest its partner's.
+
+    ``weights = share * own_weights + (1 - share) * partner_weights``, and out such that ``weights * out`` is the same
+    mean of ``own_weights * targets`` and ``partner_weights * partner``.
+
+    Parameters
+    ----------
+    out, targets, partner : array (m, n)
+    share : float in [0, 1]
+    weights, own_weights, partner_weights : array (m,), optional
+        All three, or none: then all weights are 1.
+    """
+    three = {"weights": weights, "own_weights": own_weights, "partner_weights": partner_weights}
+    double = _same_dtype({"out": out, "targets": targets, "partner": partner}, three)
+    _matrix("targets", targets)
+    for name, array in (("out", out), ("partner", partner)):
+        _shape(name, array, targets.shape, "the shape of targets")
+    for name, array in three.items():
+        _shape(name, array, targets.shape[:1], "one weight for each row")
+    if any(array is None for array in three.values()) and any(array is not None for array in three.values()):
+        raise ValueError("blend_targets takes weights, own_weights and partner_weights together, or none of them")
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be in [0, 1], got {share}")
+    if double:
+        _blend_targets[double](out, weights, targets, partner, own_weights, partner_weights, share)
+    else:
+        _blend_targets[float](out, weights, targets, partner, own_weights, partner_weights, share)

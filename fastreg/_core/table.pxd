@@ -15,6 +15,8 @@ cdef extern from "fastreg.h" nogil:
         const void *variance
         double correction, epsilon
         i64 rows
+    ctypedef struct fr_image:
+        i64 height, width, channels
 
     ctypedef struct fr_step:
         double learning_rate, momentum, nesterov, beta1, beta2, epsilon
@@ -52,6 +54,14 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void fr_norm_gradient(void *dx, const void *dy, const void *x, const void *scale, const void *dscale,
                                    const void *dshift, i64 rows, i64 cols, const fr_statistics *s) noexcept nogil
     ctypedef void fr_gather(void *out, const void *x, const i64 *rows, i64 n, i64 cols) noexcept nogil
+    ctypedef void fr_augment(void *y, const void *x, const i64 *rows, i64 n, const fr_image *shape,
+                             const double *numbers, const fr_stream *key) noexcept nogil
+    ctypedef double fr_mix(void *keep, const fr_image *shape, double share, const fr_stream *key) noexcept nogil
+    ctypedef void fr_blend(void *y, const void *x, const void *partner, const void *keep, i64 rows,
+                           i64 cols) noexcept nogil
+    ctypedef void fr_blend_targets(void *target, void *weight, const void *target1, const void *target2,
+                                   const void *weight1, const void *weight2, i64 rows, i64 cols,
+                                   double share) noexcept nogil
     ctypedef void fr_random(u32 *words, i64 blocks, i64 first_block, const fr_stream *key) noexcept nogil
 
     ctypedef void (*fr_kernel)() noexcept nogil
@@ -75,6 +85,7 @@ cdef extern from "fastreg.h" nogil:
     const char **fr_family_names
     const fr_table *fr_table_for(int float64, const char *level)
     const char *fr_level(int i, int *runs)
+    double fr_rounded(double x)
     double fr_dropout_scale(double rate)
     double fr_power(double x, i64 n)
 

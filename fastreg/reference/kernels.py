@@ -571,6 +571,11 @@ def gather_labels(out, labels, rows):
     labels.take(rows, out=out, mode="clip")
 
 
+def gather_one_hot(out, labels, rows):
+    """out[i] = 1 in column labels[rows[i]], else 0."""
+    np.equal(np.arange(out.shape[1], dtype=labels.dtype), labels[rows, None], out=out)
+
+
 def _exp_minus_abs(x):
     small = np.abs(x)
     np.negative(small, out=small)

@@ -13,7 +13,7 @@ import numpy as np
 
 CAPACITY = 16384  # counters; measured for one of 16 bits: 1024 6 ns, 4096 2.3 ns, 16384 1.6 ns
 NUMBERS = 8  # 16-bit numbers per counter
-DROPOUT, SHUFFLE = 0, 1  # streams; initial weights are 2
+DROPOUT, SHUFFLE, AUGMENT, MIX = 0, 1, 3, 4  # streams; initial weights are 2
 
 _ROUNDS = 10
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
@@ -40,11 +40,15 @@ class Philox:
         Counters are (block, second, low half of step, high half of step). The result is overwritten by the
         next draw; its memory is little-endian, so a view as "<u4" gives the words, as "<u2" the numbers.
         """
-        first, second_keys, *keys = self._keys
-        blocks = self._places[:n_blocks] + np.uint64(first_block)
         steps = self._places[:n_steps, None] + np.uint64(first_step)
         high = steps >> _HALF if (first_step + n_steps - 1) >> 32 > first_step >> 32 else steps[:1] >> _HALF
-        compact = _round(blocks, _constant(second), steps & _LOW, high, *first)
+        return self.draw_at(second, steps & _LOW, high, first_block, n_blocks)
+
+    def draw_at(self, second, low, high, first_block, n_blocks):
+        """Return the same of any steps, given by their halves, columns of uint64."""
+        first, second_keys, *keys = self._keys
+        blocks, n_steps = self._places[:n_blocks] + np.uint64(first_block), len(low)
+        compact = _round(blocks, _constant(second), low, high, *first)
         lanes = self._lanes[:, : n_steps * n_blocks]
         _outer_round(lanes.reshape(6, n_steps, n_blocks), *compact, *second_keys)
         return _encrypt(lanes, keys, self._words[: n_steps * n_blocks])
@@ -172,6 +176,20 @@ def random_words(out, *, seed, stream=0, step=0, first_block=0):
     for start in range(0, len(words), CAPACITY):
         part = words[start : start + CAPACITY]
         part[...] = philox.draw(stream, step, 1, first_block + start, len(part)).view("<u4")
+
+
+def row_words(rows, n_words, *, seed, epoch, stream):
+    """Return the words of each row of a table in an epoch, uint32 (n, n_words): of steps epoch * 2^32 + row."""
+    n_blocks = -(-n_words // 4)
+    philox = Philox(seed, max(min(len(rows) * n_blocks, CAPACITY), n_blocks, 1))
+    words = np.empty((len(rows), 4 * n_blocks), np.uint32)
+    low, high = rows[:, None].astype(np.uint64) & _LOW, np.array([[epoch]], np.uint64)
+    at_once = philox.capacity // n_blocks
+    for start in range(0, len(rows), at_once):
+        part = words[start : start + at_once]
+        drawn = philox.draw_at(stream, low[start : start + at_once], high, 0, n_blocks)
+        part[...] = drawn.view("<u4").reshape(part.shape)
+    return words[:, :n_words]
 
 
 def shuffle(order, *, seed, step):

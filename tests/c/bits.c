@@ -388,10 +388,10 @@ static void probe_norm_gradient(fr_kernel f, int id)
 
 static void probe_gather(fr_kernel f, int id)
 {
-    const int labels = id == FR_gather_labels;
+    const int labels = id == FR_gather_labels, one_hot = id == FR_gather_one_hot;
     EACH(i, widths) {
         const i64 cols = labels ? 1 : widths[i];
-        void *x = labels ? integers(50, 10, 0) : numbers(50 * cols, 0, 1), *out = constant(33 * cols, 0);
+        void *x = labels || one_hot ? integers(50, 10, 0) : numbers(50 * cols, 0, 1), *out = constant(33 * cols, 0);
         ((fr_gather *)f)(out, x, integers(33, 50, 1), 33, cols);
         for (i64 j = 0; j < 33 && labels; j++) absorb_bits((u64)((int32_t *)out)[j], 4);
         if (!labels) absorb(out, 33 * cols);
@@ -406,6 +406,59 @@ static void probe_random(fr_kernel f, int id)
         u32 *words = keep(malloc((size_t)lengths[i] * 16));
         ((fr_random *)f)(words, lengths[i], i * 1000003, &key);
         for (i64 j = 0; j < 4 * lengths[i]; j++) absorb_bits(words[j], 4);
+    }
+}
+
+static const fr_image images[] = {{1, 1, 1}, {3, 4, 1}, {5, 5, 3}, {17, 2, 1}, {28, 28, 1}};
+
+static void probe_augment(fr_kernel f, int id)
+{
+    const fr_stream key = {0x0123456789abcdef, 77, 3 << 16};
+    const double settings[][4] = {[FR_random_flip] = {0.5, 0.3},   [FR_random_rotate] = {5},
+                                  [FR_random_shift] = {2, 1, 0.5}, [FR_center_crop] = {1, 1, 0.5, 0.3},
+                                  [FR_cutout] = {3, 0.8, 0.3},     [FR_color_jitter] = {0.3, 0.4, 0.5},
+                                  [FR_rand_augment] = {0.7}};
+    EACH(i, images) {
+        const i64 cols = images[i].height * images[i].width * images[i].channels;
+        void *y = constant(33 * cols, NAN);
+        ((fr_augment *)f)(y, numbers(33 * cols, 0, 1), integers(33, 1000, 1), 33, &images[i], settings[id], &key);
+        absorb(y, 33 * cols);
+    }
+}
+
+static void probe_mix(fr_kernel f, int id)
+{
+    const fr_stream key = {0x0123456789abcdef, 0xfedcba9876543210, 4 << 16};
+    (void)id;
+    EACH(i, images) {
+        const i64 cols = images[i].height * images[i].width * images[i].channels;
+        void *keep = constant(cols, NAN);
+        absorb_double(((fr_mix *)f)(keep, &images[i], 0.3, &key));
+        absorb(keep, cols);
+    }
+}
+
+static void probe_blend(fr_kernel f, int id)
+{
+    (void)id;
+    EACH(i, widths) {
+        const i64 n = 33 * widths[i];
+        void *y = constant(n, NAN);
+        ((fr_blend *)f)(y, numbers(n, 0, 1), numbers(n, 0, 1), numbers(widths[i], 0.5, 0.5), 33, widths[i]);
+        absorb(y, n);
+    }
+}
+
+static void probe_blend_targets(fr_kernel f, int id)
+{
+    (void)id;
+    EACH(i, widths) {
+        const i64 n = 33 * widths[i];
+        void *t = constant(n, NAN), *w = i % 2 ? constant(33, NAN) : NULL;
+        ((fr_blend_targets *)f)(t, w, numbers(n, 0.5, 0.5), numbers(n, 0.5, 0.5), numbers(33, 0.5, 0.5),
+                                numbers(33, 0.5, 0.5), 33, widths[i], 0.3);
+        absorb(t, n);
+        if (w) absorb(w, 33);
     }
 }
 

@@ -1,0 +1,1 @@
+# Called from the compiled engine, and from the door `mixing`.
