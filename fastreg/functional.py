@@ -14,13 +14,14 @@ The texts
     000  Regularization example with simple Python: one sigmoid neuron, squared error, L2
     001  L1 and L2 regularization, step by step: ReLU, softmax and cross-entropy in NumPy (neuralthreads)
     002  L2 regularization (weight decay): the gradient 2 lambda w on weights only (SolveWithPython)
-    003  Regularization techniques: L2, L1, dropout, early stopping, label smoothing
+    003  Regularization techniques: L2, L1, dropout, early stopping, augmentation, label smoothing
 
 What has no kernel is NumPy's: logarithm and quotient of the cross-entropy (the engine fuses it with the softmax, where
 neither arises), soft labels, which are made once, and the draws of 003's masks, which are to be NumPy's own bits. The
 engine's ways are `kernels.cross_entropy`, which takes logits, and `kernels.dropout`, whose masks are never stored.
 """
 
+from collections.abc import Callable
 from numbers import Integral
 
 import numpy as np
@@ -30,6 +31,7 @@ from fastreg.checks import check_number
 from fastreg.data import as_count, as_numbers
 
 __all__ = [
+    "augment_batch",
     "create_dropout_masks",
     "cross_entropy",
     "cross_entropy_derivative",
@@ -323,7 +325,7 @@ def dropout(x, p=0.5, training=True, *, rng=None):
     -------
     float or array like x
     """
-    array, p, binomial = _floats("x", x), check_number("p", p, "[0, 1)"), _binomial(rng)
+    array, p, binomial = _floats("x", x), check_number("p", p, "[0, 1)"), _drawer(rng, "binomial")
     if not training:
         return _returned(array.copy(), x)
     mask = np.asarray(binomial(1, 1 - p, size=array.shape), dtype=array.dtype)
@@ -352,7 +354,7 @@ def create_dropout_masks(layer_sizes, dropout_rates, *, rng=None):
         raise ValueError(
             f"layer_sizes has {len(sizes)} entries but dropout_rates has {len(rates)}; each layer needs one"
         )
-    binomial = _binomial(rng)
+    binomial = _drawer(rng, "binomial")
     return [
         binomial(1, 1 - rate, size=size) / (1 - rate) if rate else np.ones(size) for size, rate in zip(sizes, rates)
     ]
@@ -384,6 +386,86 @@ def smooth_labels(labels, num_classes, smoothing=0.1):
     soft = np.full((*labels.shape, classes), smoothing / (classes - 1))
     np.put_along_axis(soft, labels[..., np.newaxis], 1 - smoothing, axis=-1)
     return soft
+
+
+_TRANSFORMS: dict[
+    str, Callable[[np.ndarray], np.ndarray]
+] = {  # of an image (height, width[, channels]), in the order of text 003
+    "flip_h": lambda image: image[:, ::-1],
+    "flip_v": lambda image: image[::-1],
+    "rotate_90": np.rot90,
+    "rotate_180": lambda image: image[::-1, ::-1],
+    "crop_center": lambda image: _cropped(image),
+    "brightness_up": lambda image: _brightened(image, 1.2),
+    "brightness_down": lambda image: _brightened(image, 0.8),
+}
+
+
+def augment_batch(images, labels, augmentation_factor=4, *, rng=None):
+    """Each image, and behind it `augmentation_factor` - 1 different transforms of it, with its label (text 003).
+
+    The transforms are flip_h and flip_v (left and right, top and bottom change places), rotate_90 (counterclockwise),
+    rotate_180, crop_center (what is not in the middle four fifths of height and width becomes 0), brightness_up and
+    brightness_down (times 1.2 and 0.8; integers are rounded and kept in their type's range).
+
+    Parameters
+    ----------
+    images : sequence, or array (n, height, width) or (n, height, width, channels)
+        Of an array, the images must be square where rotate_90 is among what is drawn. Names of images, as in the text's
+        simulation, get the transform's name behind their own.
+    labels : sequence of as many
+    augmentation_factor : int in 1..8, default 4
+    rng : numpy.random.Generator or RandomState, optional
+        What draws; None is NumPy's global state, as in the text.
+
+    Returns
+    -------
+    images, labels : lists of n * augmentation_factor, or arrays where arrays were given
+
+    See Also
+    --------
+    fastreg.augment : augmentation while a network is trained, other images every epoch.
+    """
+    factor, choice = as_count("augmentation_factor", augmentation_factor), _drawer(rng, "choice")
+    if factor > len(_TRANSFORMS) + 1:
+        raise ValueError(f"augmentation_factor must be at most {len(_TRANSFORMS) + 1}, got {factor}: transforms differ")
+    if len(images) != len(labels):
+        raise ValueError(f"images and labels must be as many, got {len(images)} and {len(labels)}")
+    all_images, all_labels = [], []
+    for image, label in zip(images, labels, strict=True):
+        names = choice(list(_TRANSFORMS), factor - 1, replace=False)
+        all_images += [image, *(_augmented(image, name) for name in names)]
+        all_labels += [label] * factor
+    return _like(images, all_images), _like(labels, all_labels)
+
+
+def _augmented(image, name):
+    return f"{image}_{name}" if isinstance(image, str) else _TRANSFORMS[name](as_numbers("images", image))
+
+
+def _cropped(image):
+    height, width = (round(0.1 * side) for side in image.shape[:2])
+    cropped = np.zeros_like(image)
+    middle = np.s_[height : image.shape[0] - height, width : image.shape[1] - width]
+    cropped[middle] = image[middle]
+    return cropped
+
+
+def _brightened(image, factor):
+    if image.dtype.kind not in "iu":
+        return (image * factor).astype(image.dtype)
+    limits = np.iinfo(image.dtype)
+    return np.clip(np.rint(image * factor), limits.min, limits.max).astype(image.dtype)
+
+
+def _like(given, results):
+    """Return results as the list or the array that was given."""
+    if not isinstance(given, np.ndarray):
+        return results
+    shapes = {np.shape(result) for result in results}
+    if len(shapes) > 1:
+        raise ValueError(f"rotate_90 makes images of shapes {sorted(shapes)}: an array needs square ones, or a list")
+    return np.array(results, given.dtype)
 
 
 # ---- what goes in, and what comes out -------------------------------------------------------------------------------
@@ -468,12 +550,12 @@ def _strength(lambda_reg):
     return check_number("lambda_reg", lambda_reg, "[0, inf)")
 
 
-def _binomial(rng):
+def _drawer(rng, method):
     """Return the method that draws; None is NumPy's global state, which nothing else in fastreg touches."""
     if rng is None:
-        return np.random.binomial
+        return getattr(np.random, method)
     if isinstance(rng, np.random.Generator | np.random.RandomState):
-        return rng.binomial
+        return getattr(rng, method)
     raise ValueError(f"rng must be None or a generator such as np.random.default_rng(0), got {rng!r}")
 
 

@@ -23,6 +23,7 @@ SIGNATURES = {
     "l1_gradient": "(weights, lambda_reg)",
     "l2_penalty": "(weights, lambda_reg)",
     "l2_gradient": "(weights, lambda_reg)",
+    "augment_batch": "(images, labels, augmentation_factor=4, *, rng=None)",
     "dropout": "(x, p=0.5, training=True, *, rng=None)",
     "create_dropout_masks": "(layer_sizes, dropout_rates, *, rng=None)",
     "smooth_labels": "(labels, num_classes, smoothing=0.1)",
@@ -191,7 +192,7 @@ def test_any_memory(name):
 
 
 def test_numpys_random_state_is_left_alone():
-    """By all but `dropout` and `create_dropout_masks` without rng."""
+    """By all but `augment_batch`, `dropout` and `create_dropout_masks` without rng."""
     before = str(np.random.get_state())
     for f in OURS.values():
         f(numbers((3, 2)))
@@ -201,6 +202,7 @@ def test_numpys_random_state_is_left_alone():
     F.dropout(numbers((3,)), rng=np.random.default_rng(0))
     F.create_dropout_masks([3], [0.5], rng=np.random.RandomState(0))
     F.create_dropout_masks([3], [0.0])
+    F.augment_batch(["a"], [1], rng=np.random.default_rng(0))
     assert str(np.random.get_state()) == before
 
 
@@ -530,5 +532,67 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_wrong_is_said(case):
     call, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# ---- augmentation ---------------------------------------------------------------------------------------------------
+
+PICTURE = np.arange(100, dtype=np.uint8).reshape(10, 10)
+TRANSFORMED = {
+    "flip_h": PICTURE[:, ::-1], "flip_v": PICTURE[::-1], "rotate_90": np.rot90(PICTURE),
+    "rotate_180": np.rot90(PICTURE, 2), "crop_center": np.pad(PICTURE[1:-1, 1:-1], 1),
+    "brightness_up": np.rint(PICTURE * 1.2), "brightness_down": np.rint(PICTURE * 0.8),
+}  # fmt: skip
+
+
+def test_names_of_images_get_those_of_all_transforms():
+    images, labels = F.augment_batch(["cat"], ["feline"], 8)
+    assert images[0] == "cat"
+    assert sorted(images[1:]) == sorted(f"cat_{name}" for name in TRANSFORMED)
+    assert labels == ["feline"] * 8
+
+
+def test_images_are_transformed_as_their_names_say():
+    """Both draw the same."""
+    names, _ = F.augment_batch(["x"] * 20, range(20), rng=np.random.default_rng(0))
+    images, labels = F.augment_batch([PICTURE] * 20, np.arange(20), rng=np.random.default_rng(0))
+    assert np.array_equal(labels, np.repeat(np.arange(20), 4))
+    for name, image in zip(names, images, strict=True):
+        wanted = TRANSFORMED[name[2:]] if len(name) > 1 else PICTURE
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(image, wanted)
+
+
+def test_of_an_array_comes_an_array_and_brightness_stays_in_range():
+    table = np.stack([PICTURE + 150, PICTURE])[..., None] / np.float32(1)
+    images, labels = F.augment_batch(table, np.array([0, 1]), 8)
+    assert images.shape == (16, 10, 10, 1)
+    assert images.dtype == np.float32
+    assert labels.tolist() == [0] * 8 + [1] * 8
+    bright, _ = F.augment_batch(np.full((9, 2, 2), 250, np.uint8), np.zeros(9), 8)
+    assert (bright.max(), bright[bright > 0].min()) == (255, 200)
+
+
+def test_the_global_state_draws_as_in_the_text():
+    np.random.seed(3)
+    images, _ = F.augment_batch(["a", "b"], [0, 1])
+    np.random.seed(3)
+    drawn = [np.random.choice(list(TRANSFORMED), 3, replace=False) for _ in range(2)]
+    wanted = [[name, *(f"{name}_{t}" for t in some)] for name, some in zip("ab", drawn, strict=True)]
+    assert images == [*wanted[0], *wanted[1]]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: F.augment_batch(["a"], [0], 9), "augmentation_factor must be at most 8, got 9"),
+        (lambda: F.augment_batch(["a"], [0], 0), "augmentation_factor must be"),
+        (lambda: F.augment_batch(["a"], [0, 1]), "must be as many, got 1 and 2"),
+        (lambda: F.augment_batch(["a"], [0], rng=3), "rng must be"),
+        (lambda: F.augment_batch(np.zeros((9, 2, 3)), np.zeros(9), 8), "an array needs square ones, or a list"),
+    ],
+)
+def test_wrong_batches_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -36,7 +36,7 @@ softmax = partial(softmax_along, axis=1)
 """,
     "text_003": """
 from fastreg.functional import create_dropout_masks, dropout, l1_gradient, l1_penalty, l2_gradient, l2_penalty
-from fastreg.functional import smooth_labels
+from fastreg.functional import augment_batch, smooth_labels
 """,
 }
 REPLACED = {
@@ -44,7 +44,7 @@ REPLACED = {
     "text_001": {"cross_E", "cross_E_grad", "relu", "relu_dash", "softmax", "softmax_dash"},
     "text_002": {"softmax"},
     "text_003": {"create_dropout_masks", "dropout", "l1_gradient", "l1_penalty", "l2_gradient", "l2_penalty"}
-    | {"smooth_labels"},
+    | {"augment_batch", "smooth_labels"},
 }
 
 
