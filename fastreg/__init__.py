@@ -22,7 +22,21 @@ except ModuleNotFoundError as error:
     raise ImportError("fastreg's compiled core is missing; build it with: pip install -e .") from error
 
 if TYPE_CHECKING:
-    from fastreg import functional, kernels, metrics, plot, reference
+    from fastreg import augment, functional, kernels, metrics, plot, reference
+    from fastreg.augment import (
+        Brightness,
+        CenterCrop,
+        ColorJitter,
+        Contrast,
+        CutMix,
+        Cutout,
+        Mixup,
+        RandAugment,
+        RandomCrop,
+        RandomFlip,
+        RandomRotate90,
+        RandomShift,
+    )
     from fastreg.callbacks import EarlyStopping
     from fastreg.checkpoint import Checkpoint, resume
     from fastreg.config import show_config
@@ -58,6 +72,20 @@ if TYPE_CHECKING:
     from fastreg.safetensors import load_safetensors, save_safetensors
 
 _HOMES = {
+    "augment": (
+        "Brightness",
+        "CenterCrop",
+        "ColorJitter",
+        "Contrast",
+        "CutMix",
+        "Cutout",
+        "Mixup",
+        "RandAugment",
+        "RandomCrop",
+        "RandomFlip",
+        "RandomRotate90",
+        "RandomShift",
+    ),
     "callbacks": ("EarlyStopping",),
     "checkpoint": ("Checkpoint", "resume"),
     "config": ("show_config",),
@@ -96,10 +124,16 @@ __all__ = [
     "AdamW",
     "BatchNorm",
     "BinaryCrossEntropy",
+    "Brightness",
+    "CenterCrop",
     "Checkpoint",
     "CheckpointMismatchError",
+    "ColorJitter",
+    "Contrast",
     "CrossEntropy",
     "CustomLoss",
+    "CutMix",
+    "Cutout",
     "Dense",
     "DivergenceError",
     "DropConnect",
@@ -111,6 +145,7 @@ __all__ = [
     "History",
     "Huber",
     "LayerNorm",
+    "Mixup",
     "ModelFileError",
     "ModelStateError",
     "MultiplicativeNoise",
@@ -118,9 +153,15 @@ __all__ = [
     "NotBuiltError",
     "Poisson",
     "Quantile",
+    "RandAugment",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotate90",
+    "RandomShift",
     "Residual",
     "SquaredError",
     "SwapNoise",
+    "augment",
     "functional",
     "kernels",
     "load",
@@ -138,7 +179,7 @@ __all__ = [
 def __getattr__(name):
     if name in _HOME:
         value = getattr(importlib.import_module(f"fastreg.{_HOME[name]}"), name)
-    elif name in ("functional", "kernels", "metrics", "plot", "reference"):
+    elif name in ("augment", "functional", "kernels", "metrics", "plot", "reference"):
         value = importlib.import_module(f"fastreg.{name}")
     else:
         raise AttributeError(f"module 'fastreg' has no attribute {name!r}")

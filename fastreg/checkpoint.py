@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastreg import augment as own_augmentations
 from fastreg import callbacks as own_callbacks
 from fastreg import strict
 from fastreg.atomic import as_path, check_replaceable
@@ -44,8 +45,9 @@ FIT = {
     "metrics": [(str, {"function": str})],
     "callbacks": [_named],
     "class_weight": (None, str, [[object]]),
+    "augment": [_named],
 }
-NEWER = {"class_weight": None}
+NEWER: dict = {"class_weight": None, "augment": []}
 """Settings that files of before lack: what they were then."""
 ARRAY = {"shape": [strict.natural], "sha256": str}
 TABLE = {"X": ARRAY, "y": ARRAY, "sample_weight": (None, ARRAY)}
@@ -149,6 +151,7 @@ def resume(
     validation=None,
     callbacks=None,
     metrics=None,
+    augment=None,
     shuffle=None,
     sample_weight=None,
     class_weight=None,
@@ -172,7 +175,7 @@ def resume(
         loss, dtype, seed, engine); its parameters and its optimizer's memory become those of the checkpoint.
     epochs, batch_size, optimizer, shuffle, class_weight : optional
         As in `fit`; None is what the checkpoint says.
-    callbacks, metrics : optional
+    callbacks, metrics, augment : optional
         As in `fit`, all of them; None is what the checkpoint says. They must be given where some are functions or
         objects of your own, which no file can hold: a checkpoint knows their names and the memory of those that have
         one (see `fastreg.callbacks`). None goes on writing to `path`; otherwise any `Checkpoint` may be among them.
@@ -210,7 +213,7 @@ def resume(
         network = saved
     loss, dtype = saved._spec.loss, saved._spec.dtype
     given = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "shuffle": shuffle}
-    given["class_weight"] = class_weight
+    given |= {"class_weight": class_weight, "augment": augment}
     given |= {"callbacks": callbacks, "metrics": None if metrics is None else as_metrics(metrics, loss)}
     given = {name: value for name, value in given.items() if value is not None}
     settings = replace(settings, **given)
@@ -225,7 +228,7 @@ def resume(
     def compare(run):
         _demand_none(path, *_data_differences(header["data"], _data(run)), *_fit_differences(header["fit"], saved, run))
         with refusing(path):
-            for callback in _stored_callbacks(header["fit"]):
+            for callback in _stored(header["fit"], "callbacks", own_callbacks):
                 callback.start(run)  # is what this training records enough for it?
 
     def go_on(run):
@@ -235,8 +238,8 @@ def resume(
     history = network.fit(
         X, y, epochs=settings.epochs, batch_size=settings.batch_size, optimizer=settings.optimizer,
         validation=validation, callbacks=[_AtStart(compare), *settings.callbacks, _AtStart(go_on)],
-        metrics=tuple(settings.metrics.values()), shuffle=settings.shuffle, sample_weight=sample_weight,
-        class_weight=settings.class_weight, n_threads=n_threads, verbose=verbose,
+        metrics=tuple(settings.metrics.values()), augment=settings.augment, shuffle=settings.shuffle,
+        sample_weight=sample_weight, class_weight=settings.class_weight, n_threads=n_threads, verbose=verbose,
     )  # fmt: skip
     return Resumed(network, history)
 
@@ -259,8 +262,9 @@ def _fit(run):
         "batch_size": int(run.batch_size),
         "shuffle": bool(settings.shuffle),
         "metrics": [name if is_own(function) else {"function": name} for name, function in settings.metrics.items()],
-        "callbacks": [_callback(each) for each in settings.callbacks if not isinstance(each, Checkpoint | _AtStart)],
+        "callbacks": [_value(each) for each in settings.callbacks if not isinstance(each, Checkpoint | _AtStart)],
         "class_weight": _class_weight(settings.class_weight),
+        "augment": [_value(each) for each in settings.augment],
     }
 
 
@@ -271,10 +275,10 @@ def _class_weight(class_weight):
     return sorted([int(code), float(weight)] for code, weight in class_weight.items())
 
 
-def _callback(callback):
-    if KINDS.get(type(callback).__name__) is type(callback):
-        return encode(callback, {}, "callbacks")
-    return {"function": getattr(callback, "__name__", type(callback).__name__)}
+def _value(setting):
+    if KINDS.get(type(setting).__name__) is type(setting):
+        return encode(setting, {}, "fit")
+    return {"function": getattr(setting, "__name__", type(setting).__name__)}
 
 
 def _data(run):
@@ -290,18 +294,19 @@ def _stored_settings(header, saved, path):
     writer, weight = Checkpoint(os.fsdecode(path), **header["checkpoint"]), fit["class_weight"]
     return Settings(
         epochs=fit["epochs"], batch_size=fit["batch_size"], optimizer=saved._state.optimizer,
-        callbacks=(*_stored_callbacks(fit), writer), shuffle=fit["shuffle"], n_threads=None, verbose=0,
+        callbacks=(*_stored(fit, "callbacks", own_callbacks), writer), shuffle=fit["shuffle"], n_threads=None,
+        augment=_stored(fit, "augment", own_augmentations), verbose=0,
         metrics=as_metrics([name for name in fit["metrics"] if isinstance(name, str)], saved._spec.loss),
         class_weight=dict(weight) if isinstance(weight, list) else weight,
     )  # fmt: skip
 
 
-def _stored_callbacks(fit):
-    """Return fastreg's own callbacks of a header."""
+def _stored(fit, name, home):
+    """Return fastreg's own callbacks, or augmentations, of a header."""
     return [
-        decode(callback, {}, f"header.fit.callbacks[{number}]", own_callbacks)
-        for number, callback in enumerate(fit["callbacks"])
-        if "function" not in callback
+        decode(value, {}, f"header.fit.{name}[{number}]", home)
+        for number, value in enumerate(fit[name])
+        if "function" not in value
     ]
 
 
@@ -314,7 +319,7 @@ def _demand_none(path, *differences):
 
 
 def _not_given(fit, given):
-    for name in ("callbacks", "metrics"):
+    for name in ("callbacks", "metrics", "augment"):
         own = [entry["function"] for entry in fit[name] if isinstance(entry, dict) and "function" in entry]
         if own and name not in given:
             yield f"{name}: no file holds {', '.join(own)}; pass {name}=[...] again, all of them"
@@ -334,9 +339,10 @@ def _network_differences(saved, network):
 
 def _fit_differences(then, saved, run):
     """Settings that are newer than a file have their defaults there: its values are built, and described anew."""
-    own = iter(_stored_callbacks(then))
-    callbacks = [entry if "function" in entry else encode(next(own), {}, "callbacks") for entry in then["callbacks"]]
-    then = then | {"callbacks": callbacks, "optimizer": encode(saved._state.optimizer, {}, "optimizer")}
+    for name, home in (("callbacks", own_callbacks), ("augment", own_augmentations)):
+        own = iter(_stored(then, name, home))
+        then = then | {name: [e if "function" in e else encode(next(own), {}, name) for e in then[name]]}
+    then = then | {"optimizer": encode(saved._state.optimizer, {}, "optimizer")}
     return _differences("", then, _fit(run) | {"optimizer": encode(run.settings.optimizer, {}, "optimizer")})
 
 

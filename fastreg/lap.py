@@ -14,6 +14,8 @@ class Lap:
         Row numbers. With `shuffled`, those of each epoch are a pure function of `seed` and its number, from `epoch` on.
     bounds : int64 (n_steps + 1,)
         Where in `order` batches begin, and the last one ends.
+    epochs : int64 (n_steps,)
+        The number of each step's epoch, which keys augmentations.
     results : float64 (n_steps, 3)
         Of each step the sums of w_i l_i and of w_i, and the penalty, before its update.
     done : int
@@ -35,6 +37,7 @@ class Lap:
         epochs, batches = np.arange(n_epochs, dtype=np.int64), np.arange(0, n_rows, batch_size, dtype=np.int64)
         np.add(n_rows * epochs[:, None], batches, out=self.bounds[:-1].reshape(n_epochs, -1))
         self.bounds[-1] = order.size
+        self.epochs = np.repeat(epoch + epochs, len(batches))
         self.results = np.zeros((self.n_steps, 3))
         self.done, self.seconds = 0, 0.0
 

@@ -68,17 +68,17 @@ class Model:
         write_initial_weights(weights, self.plan, flattened(self.spec.layers), seed=seed, ones=self._body.ones)
         self.weights[...] = weights
 
-    def plan_for(self, optimizer, labels):
+    def plan_for(self, optimizer, labels, augment=()):
         """Return the plan that trains with `optimizer` (None: inference) on labels or on a matrix."""
-        key = optimizer, labels
+        key = optimizer, labels, augment
         if key not in self._plans:
             self._plans = {k: plan for k, plan in self._plans.items() if k[0] is None}  # one for training is enough
-            self._plans[key] = self._body.plan(optimizer, labels)
+            self._plans[key] = self._body.plan(*key)
         return self._plans[key]
 
-    def engine(self, labels, optimizer=None):
+    def engine(self, labels, optimizer=None, augment=()):
         """Return a new engine that runs such a plan on these weights."""
-        return interpreter(self.spec.engine)[0](self.plan_for(optimizer, labels), self.weights)
+        return interpreter(self.spec.engine)[0](self.plan_for(optimizer, labels, augment), self.weights)
 
     @property
     def kernels(self):

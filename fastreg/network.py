@@ -152,8 +152,11 @@ class Network:
         metrics : sequence of names, or callables `f(y_true, prediction) -> float`
             Of classifications "accuracy", "log_loss", "auc", "brier", "ece" (see `fastreg.metrics`); of others "r2",
             "mae", and under `Quantile` "pinball". The row weights do not count in them.
-        augment : ()
-            A place kept for what comes: this version has none.
+        augment : list of RandomFlip, Mixup, ..., or callables `f(X, y, rng) -> (X, y)`
+            How rows are changed before the network sees them: what `fastreg.augment` has, in this order, in each batch
+            and in compiled code; before that, callables once an epoch on the whole table (X, (n, inputs), and y are
+            read-only; so many rows must come back). A callable costs its own time and a check of what it returns, and
+            lets one epoch at a time run without the interpreter. rng is a NumPy generator keyed by seed and epoch.
         shuffle : bool
             Whether each epoch has its own order of rows, or all the given one.
         sample_weight : array of shape (n,), optional
@@ -340,7 +343,7 @@ class Network:
         model = self._model or Model(spec, X.shape[1], seed=self.seed)
         data = as_dataset(X, y, sample_weight, spec.loss, model.plan)
         data = data.balance(row_factors(settings.class_weight, data.targets, spec.loss, model.plan.n_outputs))
-        engine = model.engine(data.labels, settings.optimizer)
+        engine = model.engine(data.labels, settings.optimizer, settings.augmentations)
         state = State.after(self._state, engine.plan, settings.optimizer)
         sets = as_validation(validation, spec.loss, model.plan)
         run = Run(

@@ -7,7 +7,8 @@ Fields of a record
     mean, variance     where the running statistics of a norm start there
     n_in, n_out        columns that the operation reads and writes
     start, stop        the range of the flat buffer that an update operation works on
-    layer              the number of the noise: part of the key of its random numbers
+    height, width, channels   of the images that the rows are
+    layer              the number of the noise, augmentation or mixing: part of the key of its random numbers
     rate, strength, decay   index into the plan's table of scalars; of a loss, strength is where its own numbers begin:
                        how it smooths targets, the levels of quantiles
     accumulate         1: a gradient is added to what its slot holds
@@ -17,6 +18,7 @@ Fields of a record
                        puts in place of a masked number; the epsilon of a norm
 
 Operations, by segment
+    batch     augment (slot 0), mix (slot 0, targets and weights); strength = the first of their n_in numbers
     forward   noise (x -> y), dense (x -> y; kernel = activation, rate and layer where a dropout is fused behind
               a ReLU), activation (x -> y), add (x + skip -> y), drop_connect (the next dense's weights, n_in rows
               of n_out, through a noise), moments (of x: what norms are trained by), norm (x -> y)
@@ -32,7 +34,7 @@ import numpy as np
 
 INTEGERS = (
     *("x", "y", "dx", "dy", "skip", "weight", "bias", "mean", "variance", "n_in", "n_out", "start", "stop"),
-    *("layer", "rate", "strength", "decay", "accumulate", "masked"),
+    *("height", "width", "channels", "layer", "rate", "strength", "decay", "accumulate", "masked"),
 )
 FLAGS = ("accumulate", "masked")
 OP = np.dtype([("op", "S24"), ("kernel", "S32"), *[(name, "i8") for name in INTEGERS], ("alpha", "f8")])

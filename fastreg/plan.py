@@ -1,7 +1,7 @@
 """Lowering: layers, penalties, loss and optimizer become a plan, arrays of operations and of numbers.
 
 a) A plan holds what is computed, and no Python (but a user's own loss): both interpreters run the same records.
-b) Three segments, forward, backward and update, can each be run alone.
+b) Three segments, forward, backward and update, can each be run alone. One before them changes the batch.
 c) Operations are coarse, one per layer where possible: an activation is fused into its `Dense`, a dropout
    behind a ReLU too (its backward pass needs no mask: the dropped units are those with output 0).
 d) Numbers that schedules or many models side by side may change stand in `Plan.scalars`, not in records.
@@ -39,7 +39,8 @@ class Plan:
         The slot of the raw outputs.
     first_gradient : int
         The first slot of gradients: that of the outputs.
-    forward, loss, backward, update : ndarray of OP
+    batch, forward, loss, backward, update : ndarray of OP
+        `batch` is run in training alone.
     scalars : ndarray of float64
         Rates, strengths and decays; records point into it.
     settings : dict
@@ -47,7 +48,7 @@ class Plan:
     buffers : int
         How many arrays of state the optimizer needs.
     labels : bool
-        Whether targets are int32 labels; otherwise a float matrix.
+        Whether targets are int32 labels; otherwise a float matrix. Where rows are mixed, a batch's labels become one.
     own_loss : callable or None
         What a loss without a kernel is computed by, see `fastreg.custom`: the only Python in a plan.
     dtype : dtype
@@ -59,6 +60,7 @@ class Plan:
     slots: tuple
     output: int
     first_gradient: int
+    batch: np.ndarray
     forward: np.ndarray
     loss: np.ndarray
     backward: np.ndarray
@@ -79,9 +81,14 @@ class Plan:
     def n_outputs(self):
         return self.slots[self.output]
 
+    @property
+    def mixes(self):
+        """Whether rows of a batch are mixed with each other."""
+        return bool((self.batch["op"] == b"mix").any())
+
     def __str__(self):
         lines = [f"plan: {self.layout.n_parameters} parameters, {self.dtype}, slots {self.slots}"]
-        for segment in ("forward", "loss", "backward", "update"):
+        for segment in (*["batch"][: len(self.batch)], "forward", "loss", "backward", "update"):
             lines += [segment, *("  " + describe(record, self.scalars) for record in getattr(self, segment))]
         return "\n".join(lines)
 
@@ -98,7 +105,7 @@ def describe(record, scalars):
     return f"{record['op'].decode():19} {record['kernel'].decode():20} {' '.join(fields)}".rstrip()
 
 
-def lower(layers, loss, n_inputs, dtype, *, penalties=None, optimizer=None, labels=False):
+def lower(layers, loss, n_inputs, dtype, *, penalties=None, optimizer=None, labels=False, augment=()):
     """Return the `Plan` of a network.
 
     Parameters
@@ -114,6 +121,8 @@ def lower(layers, loss, n_inputs, dtype, *, penalties=None, optimizer=None, labe
         Without one the update segment holds the penalties alone.
     labels : bool
         Whether targets are integer labels.
+    augment : tuple of Augmentation
+        What is done to the rows of a batch.
 
     Raises
     ------
@@ -121,7 +130,7 @@ def lower(layers, loss, n_inputs, dtype, *, penalties=None, optimizer=None, labe
         For layers that make no network, a last activation that does not fit the loss, a pattern that
         matches no parameter, or a name used twice.
     """
-    return lower_layers(layers, loss, n_inputs, dtype, penalties=penalties).plan(optimizer, labels)
+    return lower_layers(layers, loss, n_inputs, dtype, penalties=penalties).plan(optimizer, labels, augment)
 
 
 def lower_layers(layers, loss, n_inputs, dtype, *, penalties=None):
@@ -171,10 +180,12 @@ class Body:
     loss: Loss
     dtype: np.dtype
 
-    def plan(self, optimizer=None, labels=False):
+    def plan(self, optimizer=None, labels=False, augment=()):
         """Return the `Plan` that trains with `optimizer`, or the one of inference, on labels or on a matrix."""
         scalars = list(self.scalars)
-        update, kernel = _update(self.layout, self.penalties, optimizer, scalars), self.loss.kernel(labels)
+        batch = _batch(augment, self.slots[0], scalars)
+        by_label = bool(labels) and all(operation["op"] != "mix" for operation in batch)
+        update, kernel = _update(self.layout, self.penalties, optimizer, scalars), self.loss.kernel(by_label)
         if optimizer is not None:
             update += _averages(self.layout, self.momenta)
         return Plan(
@@ -182,8 +193,9 @@ class Body:
             slots=self.slots,
             output=self.output,
             first_gradient=self.first_gradient,
+            batch=records(batch),
             forward=self.forward,
-            loss=records([_loss(self, labels, optimizer is not None, scalars)]),
+            loss=records([_loss(self, by_label, optimizer is not None, scalars)]),
             backward=self.backward,
             update=records(update),
             scalars=np.array(scalars, dtype=np.float64),
@@ -191,7 +203,7 @@ class Body:
             buffers=optimizer.buffers if optimizer else 0,
             labels=bool(labels),
             dtype=self.dtype,
-            own_loss=None if kernel else self.loss.bound(self.slots[self.output], bool(labels), self.dtype),
+            own_loss=None if kernel else self.loss.bound(self.slots[self.output], by_label, self.dtype),
         )
 
 
@@ -225,6 +237,18 @@ def _without_link(layers, loss):
     if isinstance(layers[-1], Noise):
         raise ValueError(f"{layers[-1]!r} stands last: dropped outputs cannot be fitted; end with a Dense")
     return layers
+
+
+def _batch(augment, n_inputs, scalars):
+    """Return the batch segment: what augmentations and mixings do, each operation with a number of its own."""
+    operations: list = []
+    for change in (change for augmentation in augment for change in augmentation.changes(n_inputs)):
+        first, *_ = [put(number, scalars) for number in change.numbers]
+        operations.append(
+            op(change.op, kernel=change.kernel, n_in=len(change.numbers), strength=first, layer=len(operations),
+               **change.image._asdict())
+        )  # fmt: skip
+    return operations
 
 
 def _loss(body, labels, training, scalars):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastreg.augment import Augmentation
 from fastreg.balance import check_class_weight
 from fastreg.data import as_count
 
@@ -29,9 +30,8 @@ class Settings:
         as_count("epochs", self.epochs)
         if not (isinstance(self.batch_size, str) and self.batch_size == "auto"):
             as_count("batch_size", self.batch_size)
-        if len(self.augment):
-            raise ValueError(f"augment must be (): this version has no augmentations, got {self.augment!r}")
         check_class_weight(self.class_weight)
+        self._check_augment()
         if isinstance(self.optimizer, type) or not hasattr(self.optimizer, "kernel"):
             raise ValueError(f"optimizer must be such as SGD(0.01) or Adam(), got {self.optimizer!r}")
         self._check_callbacks()
@@ -42,6 +42,14 @@ class Settings:
         if not isinstance(self.verbose, bool):
             as_count("verbose", self.verbose, low=0)
 
+    def _check_augment(self):
+        if not isinstance(self.augment, tuple | list):
+            raise ValueError(f"augment must be a list such as [RandomFlip(), Mixup(0.2)], got {self.augment!r}")
+        for number, augmentation in enumerate(self.augment):
+            known = isinstance(augmentation, Augmentation) or callable(augmentation)
+            if isinstance(augmentation, type) or not known:
+                raise ValueError(f"augment[{number}] is {augmentation!r}, no callable and no RandomFlip() or the like")
+
     def _check_callbacks(self):
         if not isinstance(self.callbacks, tuple | list):
             raise ValueError(f"callbacks must be a list such as [EarlyStopping()], got {self.callbacks!r}")
@@ -50,6 +58,16 @@ class Settings:
                 raise ValueError(f"callbacks[{number}] is {callback!r}, no callable and no EarlyStopping()")
         if sum(getattr(callback, "restore_best", False) for callback in self.callbacks) > 1:
             raise ValueError("callbacks: of several EarlyStopping at most one can have restore_best=True")
+
+    @property
+    def augmentations(self):
+        """What of `augment` the engine does."""
+        return tuple(each for each in self.augment if isinstance(each, Augmentation))
+
+    @property
+    def functions(self):
+        """What of `augment` are functions of the user's own."""
+        return tuple(each for each in self.augment if not isinstance(each, Augmentation))
 
     def rows_per_batch(self, n_rows):
         """Return the batch size for a table of `n_rows`: at most all of them."""

@@ -26,6 +26,7 @@ from fastreg.progress import Progress
 from fastreg.settings import Settings
 from fastreg.state import State
 from fastreg.threads import threads_for
+from fastreg.transformed import Transformed
 
 _ROWS_PER_LAP = 1 << 18  # 2 MiB of row numbers
 _LARGE = 1 << 18  # parameters
@@ -72,7 +73,8 @@ class Run:
         self._start((*settings.callbacks, Progress()) if settings.verbose else settings.callbacks)
         self._after_epoch = [watcher for watcher in self._watchers if callable(watcher)]
         self._between_steps = [watcher for watcher in self._watchers if hasattr(watcher, "after_steps")]
-        looked_at = self._watchers or settings.metrics or self.sets or self.weights.size > _LARGE
+        self._rows = Transformed(self.data, settings.functions, self.model.spec.loss, self.model.plan, self.seed)
+        looked_at = self._watchers or settings.metrics or self.sets or self.weights.size > _LARGE or settings.functions
         self._epochs_per_lap = 1 if looked_at else max(1, _ROWS_PER_LAP // n_rows)
 
     @property
@@ -205,14 +207,14 @@ class Run:
 
     def _train_steps(self, lap, n_steps):
         """Make the next steps of a lap; return how the engine ended."""
-        data, first, stop = self.data, lap.done, lap.done + n_steps
+        data, first, stop = self._rows.of(self.state.epoch), lap.done, lap.done + n_steps
         rates = np.full(n_steps, self.settings.optimizer.learning_rate)
         began = perf_counter()
         try:
             return self.engine.run(
                 data.X, data.targets, data.training_weights, lap.order, lap.bounds[first : stop + 1], rates, self.state,
                 lap.results[first:stop], seed=self.seed, step=self.state.step,
-                threads=threads_for(self.settings.n_threads),
+                epochs=lap.epochs[first:stop], threads=threads_for(self.settings.n_threads),
             )  # fmt: skip
         finally:
             done = self.engine.steps_done

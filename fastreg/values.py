@@ -1,4 +1,4 @@
-"""Layers, penalties, losses and optimizers as values of JSON, and back.
+"""Layers, penalties, losses, optimizers and the like as values of JSON, and back.
 
 A dataclass becomes {"kind": its name, field: value, ...}, a tuple a list, an array {"kind": "array", "tensor": its name
 in the file}. The kinds are all dataclasses of the modules in `HOMES`: a new one there needs nothing here. Reading looks
@@ -9,10 +9,10 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 
-from fastreg import callbacks, layers, losses, optimizers, penalties
+from fastreg import augment, callbacks, layers, losses, optimizers, penalties
 from fastreg.strict import shown
 
-HOMES = (layers, losses, optimizers, penalties, callbacks)
+HOMES = (layers, losses, optimizers, penalties, callbacks, augment)
 KINDS = {
     kind.__name__: kind
     for home in HOMES

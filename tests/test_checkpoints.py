@@ -140,6 +140,48 @@ def test_without_any_regularization_and_with_other_batches(path, kept, batch_siz
         assert outcome(*fr.resume(file, X, X[:, :2])) == expected
 
 
+AUGMENT = [fr.RandomFlip(shape=(1, 5)), fr.Mixup(0.5, 0.7), fr.CutMix(), fr.Cutout(2, 0.5, shape=(1, 5))]
+
+
+def noisy(X, y, rng):
+    """An augmentation of one's own."""
+    return X + rng.normal(size=X.shape), y
+
+
+@pytest.mark.parametrize("engine", ["compiled", "reference"])
+def test_augmented_and_resumed_anywhere_a_training_ends_in_the_same_bits(path, kept, engine):
+    settings = {"epochs": 4, "batch_size": 13, "sample_weight": WEIGHTS, "augment": AUGMENT}
+    nets = [network(engine=engine) for _ in range(2)]
+    expected = outcome(nets[0], nets[0].fit(X, Y, **settings))
+    nets[1].fit(X, Y, callbacks=[fr.Checkpoint(path, every=1, unit="steps")], **settings)
+    for file in list(kept):
+        assert outcome(*fr.resume(file, X, Y, sample_weight=WEIGHTS)) == expected
+
+
+def test_other_augmentations_are_refused_and_files_of_before_have_none(path):
+    cancelled(path, augment=AUGMENT)
+    given = {"validation": VALIDATION, "sample_weight": WEIGHTS}
+    with pytest.raises(fr.CheckpointMismatchError, match=r"augment\[1\].alpha: 0.5 -> 0.25"):
+        fr.resume(path, X, Y, augment=[AUGMENT[0], fr.Mixup(0.25, 0.7), *AUGMENT[2:]], **given)
+    fr.resume(path, X, Y, augment=AUGMENT, **given)
+    cancelled(path)
+    header, tensors = container.read(path, "checkpoint")
+    del header["fit"]["augment"]
+    container.write(path, "checkpoint", header, tensors)
+    fr.resume(path, X, Y, **given)
+
+
+def test_augmentations_of_ones_own_must_be_given_again(path, kept):
+    settings = {"epochs": 3, "batch_size": 13, "augment": [noisy, *AUGMENT]}
+    nets = [network() for _ in range(2)]
+    expected = outcome(nets[0], nets[0].fit(X, Y, **settings))
+    nets[1].fit(X, Y, callbacks=[fr.Checkpoint(path, every=2, unit="steps")], **settings)
+    for file in list(kept):
+        assert outcome(*fr.resume(file, X, Y, augment=[noisy, *AUGMENT])) == expected
+    with pytest.raises(fr.CheckpointMismatchError, match="augment: no file holds noisy"):
+        fr.resume(path, X, Y)
+
+
 def test_a_second_fit_can_be_resumed(path):
     nets = [network() for _ in range(2)]
     for net in nets:

@@ -14,8 +14,8 @@ FLOORS = {
     0: "ops csr checks errors threads version atomic strict",
     1: "_core kernels reference config",
     2: "layers penalties losses optimizers callbacks history data targets metrics initial settings functional "
-    "container calibration balance custom",
-    3: "layout builder reverse plan inference summary values",
+    "container calibration balance custom augment",
+    3: "layout builder reverse plan inference summary values transformed",
     4: "model state lap train progress",
     5: "network",
     6: "plot files checkpoint safetensors estimators",

@@ -48,6 +48,7 @@ class Engine:
         *,
         seed: int,
         step: int,
+        epochs: NDArray[np.int64] | None = None,
         threads: int = 1,
         stop_at_divergence: bool = True,
     ) -> str: ...

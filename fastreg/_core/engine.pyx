@@ -19,6 +19,8 @@ from libc.string cimport memcpy, memset
 
 from threading import get_ident, main_thread
 
+import numpy
+
 from fastreg._core.program cimport *
 from fastreg._core.step cimport *
 from fastreg._core.table cimport *
@@ -97,7 +99,7 @@ cdef class Engine:
     cdef i64 n_trained  # of the parameters: behind them are running statistics
     cdef i64 n_masked   # n_params where weights are dropped, else 0
     cdef int buffers
-    cdef bint labels
+    cdef bint labels, one_hot
     cdef int cancelled
     cdef Workspace workspace
 
@@ -111,6 +113,7 @@ cdef class Engine:
         self.n_params, self.n_inputs, self.n_outputs = plan.layout.size, plan.n_inputs, plan.n_outputs
         self.n_trained, self.n_masked = plan.layout.trained, plan.layout.size if plan.forward["masked"].any() else 0
         self.buffers, self.labels = plan.buffers, plan.labels
+        self.one_hot = plan.labels and plan.mixes
         self.scalars = plan.scalars
 
     # ---- inference -------------------------------------------------------------------------------------------
@@ -128,6 +131,8 @@ cdef class Engine:
 
     def evaluate(self, x, targets, weights=None, *, int threads=1):
         """Data loss of the rows of x in inference mode: (sum of w_i l_i, sum of w_i)."""
+        if self.one_hot:
+            raise ValueError("a plan that mixes rows makes a matrix of labels, and is for training alone")
         self._check_targets(self._rows_of(x), targets, weights)
         return self._infer(x, targets, weights, None, threads, None, 0)
 
@@ -201,17 +206,21 @@ cdef class Engine:
         cdef table_t table = self._table(x, targets, weights)
         cdef run_t run
         cdef double loss = 0, mass = mass_of(table.weights, n, self.itemsize)
+        cdef const i64[::1] rows = numpy.arange(n) if self.program.c.batch.n else None
         threads = useful_threads(&self.program.c, n, 0, threads)
         self._begin(&run, self._training_workspace(n, threads, len(x.values) if table.starts is not NULL else -1))
-        if table.starts is NULL:
+        run.memory.slot[0] = run.memory.input
+        if table.starts is NULL and rows is None:
             memcpy(run.memory.slot[0], table.x, n * self.n_inputs * self.itemsize)
         run.input = sparse_t(table.x, table.columns, table.starts, NULL)
         run.table = &table
-        run.batch = batch_t(n, table.targets, table.weights, 1 / mass if mass > 0 else 0, True, True, seed, step, 0)
+        run.batch = batch_t(n, table.targets, table.weights, 1 / mass if mass > 0 else 0, True, True, seed, step, 0, 0)
         cdef u64 mode = fr_enter()
         run.threads = claim_threads(threads)
         try:
             with nogil:
+                if rows is not None and n:
+                    load(&run, &table, &rows[0], n)
                 loss = forward_and_loss(&run)
                 backward(&run)
                 if run.interrupted:
@@ -246,17 +255,20 @@ cdef class Engine:
         self.cancelled = True
 
     def run(self, x, targets, weights, const i64[::1] order, const i64[::1] bounds, const double[::1] rates, state,
-            double[:, ::1] results, *, seed, step, int threads=1, bint stop_at_divergence=True):
+            double[:, ::1] results, *, seed, step, const i64[::1] epochs=None, int threads=1,
+            bint stop_at_divergence=True):
         """Train ``len(rates)`` steps; returns "done", "cancelled" or "diverged".
 
         Step s works on the rows ``order[bounds[s]:bounds[s + 1]]`` with learning rate ``rates[s]`` and the random
-        numbers of step ``step + s``. ``results[s]`` receives the sums of w_i l_i and of w_i, and the penalty, all
-        before its update. At most `threads` threads compute. Without `stop_at_divergence` a loss that is not finite
-        is trained on like any other.
+        numbers of step ``step + s`` and, for augmentations, of epoch ``epochs[s]`` (None: 0). ``results[s]`` receives
+        the sums of w_i l_i and of w_i, and the penalty, all before its update. At most `threads` threads compute.
+        Without `stop_at_divergence` a loss that is not finite is trained on like any other.
         """
         cdef i64 n = self._rows_of(x), n_steps = rates.shape[0], s, largest = 0, nonzeros = -1
         self._check_targets(n, targets, weights)
         self._check_run(n, order, bounds, n_steps, state, results)
+        if epochs is not None and epochs.shape[0] != n_steps:
+            raise ValueError(f"epochs must have {n_steps} entries, one for each step, got {epochs.shape[0]}")
         data_of(self.params, writable=True)
         self.steps_done = 0
         for s in range(n_steps):
@@ -280,6 +292,7 @@ cdef class Engine:
                         self.cancelled = False
                         status = CANCELLED
                         break
+                    run.batch.epoch = epochs[s] if epochs is not None else 0
                     load(&run, &table, &order[bounds[s]], bounds[s + 1] - bounds[s])
                     status = train_step(&run, rates[s], &memory[0], &results[s, 0], stop_at_divergence)
                     if status:
@@ -316,8 +329,8 @@ cdef class Engine:
             values = x.values
             columns, starts = <const int32_t *>data_of(x.columns), <const i64 *>data_of(x.starts)
             self._check_sparse(x)
-        return table_t(data_of(values), data_of(targets), data_of(weights), columns, starts, self.n_inputs,
-                       self.n_outputs, self.labels)
+        return table_t(data_of(values), data_of(targets), data_of(weights), self.one_hot, columns, starts,
+                       self.n_inputs, self.n_outputs, self.labels and not self.one_hot)
 
     cdef Workspace _training_workspace(self, i64 rows, int threads, i64 nonzeros):
         """The fit's workspace, made anew only for larger batches or more threads. nonzeros -1: dense rows."""
@@ -331,7 +344,8 @@ cdef class Engine:
             scratch = max(FR_PANEL_SCRATCH(widest), FR_WEIGHT_SCRATCH(rows, widest), <i64>FR_CHUNK)
             self.workspace = None  # before the next one is made
             self.workspace = Workspace(slots, rows, self.itemsize, self.n_params, self.n_outputs, partials, scratch,
-                                       threads, max(nonzeros, 0), self.n_inputs if sparse else 0, self.n_masked)
+                                       threads, max(nonzeros, 0), self.n_inputs if sparse else 0, self.n_masked,
+                                       self.n_inputs if self.program.c.batch.n else 0, self.program.c.mixes)
         return self.workspace
 
     cdef i64 _rows_of(self, x) except -1:
@@ -354,6 +368,8 @@ cdef class Engine:
                 if not (columns[k - 1] if k > starts[r] else -1) < columns[k] < self.n_inputs:
                     raise ValueError(f"row {r} of a sparse x: its columns must rise within 0..{self.n_inputs - 1}, "
                                      f"got {columns[k]}")
+        if len(self.plan.batch):
+            raise ValueError("sparse rows cannot be augmented or mixed")
         first = self.plan.forward[0]
         if first["op"] != b"dense":
             raise ValueError(f"a network on sparse rows must begin with a Dense, not with {first['op'].decode()}")

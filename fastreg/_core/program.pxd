@@ -1,11 +1,13 @@
 from cpython.object cimport PyObject
 
 from fastreg._core.table cimport (
-    fr_gather, fr_kernel, fr_noise, fr_product, fr_reduction, fr_sparse_product, fr_sparse_transpose, fr_step, fr_sum,
-    i64,
+    fr_blend, fr_blend_targets, fr_gather, fr_image, fr_kernel, fr_noise, fr_product, fr_reduction, fr_sparse_product,
+    fr_sparse_transpose, fr_step, fr_sum, i64,
 )
 
 cdef enum:
+    AUGMENT
+    MIX
     DENSE
     ACTIVATION
     NOISE
@@ -30,6 +32,7 @@ ctypedef struct op_t:
     fr_kernel kernel  # NULL: none (identity)
     i64 x, y, dx, dy, skip  # slots; 0 where there is none
     i64 weight, bias, mean, variance, n_in, n_out, start, stop, layer, rate, strength, decay, accumulate, masked
+    fr_image image
     bint has_dx
     int within  # of a penalty that the update of its range takes with it: 1 as an L1, 2 as an L2
     double alpha
@@ -41,7 +44,7 @@ ctypedef struct segment_t:
 
 
 ctypedef struct program_t:
-    segment_t forward, loss, backward, update
+    segment_t batch, forward, loss, backward, update
     fr_product *product_nn
     fr_product *product_nt
     fr_product *product_tn
@@ -50,11 +53,15 @@ ctypedef struct program_t:
     fr_reduction *column_sum
     fr_gather *gather
     fr_gather *gather_labels
+    fr_gather *gather_one_hot
+    fr_blend *blend
+    fr_blend_targets *blend_targets
     fr_noise *dropout
     fr_sum *add
     fr_step settings
     bint element_steps  # the optimizer's effective step size differs by element
     bint epsilon_hat    # Adam's epsilon is added before the bias correction
+    bint mixes  # rows of a batch with each other
     bint penalty_per_batch  # strengths are divided by the batch's sum of weights
     i64 output  # the slot of the raw outputs
     PyObject *own_loss  # of a user, called with the GIL where the loss has no kernel; else NULL

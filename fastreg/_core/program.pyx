@@ -7,6 +7,8 @@ from fastreg._core.table cimport *
 
 # Operation -> (code, family of its kernel)
 _OPERATIONS = {
+    b"augment": (AUGMENT, "augment"),
+    b"mix": (MIX, "mix"),
     b"dense": (DENSE, "activation"),
     b"activation": (ACTIVATION, "activation"),
     b"noise": (NOISE, "noise"),
@@ -29,7 +31,7 @@ _OPERATIONS = {
 
 @cython.final
 cdef class Program:
-    """The four segments of a plan, the kernels of its dtype, and the optimizer's numbers."""
+    """The five segments of a plan, the kernels of its dtype, and the optimizer's numbers."""
 
     def __cinit__(self, plan):
         cdef bint double = plan.dtype.itemsize == 8
@@ -41,17 +43,23 @@ cdef class Program:
         self.c.column_sum = <fr_reduction *>kernel_named("reduction", "column_sum", double)
         self.c.gather = <fr_gather *>kernel_named("gather", "gather", double)
         self.c.gather_labels = <fr_gather *>kernel_named("gather", "gather_labels", double)
+        self.c.gather_one_hot = <fr_gather *>kernel_named("gather", "gather_one_hot", double)
+        self.c.blend = <fr_blend *>kernel_named("blend", "blend", double)
+        self.c.blend_targets = <fr_blend_targets *>kernel_named("blend_targets", "blend_targets", double)
         self.c.dropout = <fr_noise *>kernel_named("noise", "dropout", double)
         self.c.add = <fr_sum *>kernel_named("sum", "add", double)
-        cdef list segments = [plan.forward.tolist(), plan.loss.tolist(), plan.backward.tolist(), plan.update.tolist()]
+        names = ("batch", "forward", "loss", "backward", "update")
+        cdef list segments = [getattr(plan, name).tolist() for name in names]
         self.ops = <op_t *>calloc(sum(map(len, segments)) + 1, sizeof(op_t))
         if self.ops is NULL:
             raise MemoryError("no memory for the plan's operations")
         cdef op_t *op = self.ops
-        self.c.forward, op = bind_segment(op, segments[0], double), op + len(segments[0])
-        self.c.loss, op = bind_segment(op, segments[1], double), op + len(segments[1])
-        self.c.backward, op = bind_segment(op, segments[2], double), op + len(segments[2])
-        self.c.update = bind_segment(op, segments[3], double)
+        self.c.batch, op = bind_segment(op, segments[0], double), op + len(segments[0])
+        self.c.forward, op = bind_segment(op, segments[1], double), op + len(segments[1])
+        self.c.loss, op = bind_segment(op, segments[2], double), op + len(segments[2])
+        self.c.backward, op = bind_segment(op, segments[3], double), op + len(segments[3])
+        self.c.update = bind_segment(op, segments[4], double)
+        self.c.mixes = plan.mixes
         self.c.output = plan.output
         self.c.chunks = count_chunks(&self.c.update)
         take_into_updates(&self.c.update, kernel_named("penalty", "l1", double), kernel_named("penalty", "l2", double))
@@ -82,7 +90,8 @@ cdef segment_t bind_segment(op_t *ops, list records, bint double) except *:
 cdef int bind(op_t *op, tuple record, bint double) except -1:
     """One record of the plan, its fields in the order of fastreg.ops.OP, as a struct."""
     (name, kernel, op.x, op.y, op.dx, op.dy, op.skip, op.weight, op.bias, op.mean, op.variance, op.n_in, op.n_out,
-     op.start, op.stop, op.layer, op.rate, op.strength, op.decay, op.accumulate, op.masked, op.alpha) = record
+     op.start, op.stop, op.image.height, op.image.width, op.image.channels, op.layer, op.rate, op.strength, op.decay,
+     op.accumulate, op.masked, op.alpha) = record
     op.code, family = _OPERATIONS[name]
     op.has_dx = op.dx >= 0
     op.x, op.y, op.dx, op.dy, op.skip = max(op.x, 0), max(op.y, 0), max(op.dx, 0), max(op.dy, 0), max(op.skip, 0)

@@ -1,5 +1,6 @@
 from libc.stdint cimport int32_t
 
+from fastreg._core.mixing cimport mixing_t
 from fastreg._core.program cimport op_t, program_t
 from fastreg._core.table cimport fr_step, i64, u64
 from fastreg._core.workspace cimport memory_t
@@ -14,16 +15,18 @@ ctypedef struct batch_t:
     bint noisy
     u64 seed, step       # keys of the random numbers
     i64 first_row        # where in the table the batch begins, as far as random numbers go
+    u64 epoch            # the one of augmentations
 
 
 ctypedef struct table_t:  # the rows that batches are taken from
     const char *x
     const char *targets
     const char *weights  # or NULL
+    bint one_hot         # the targets are labels, of which a batch makes a matrix
     const int32_t *columns  # of a sparse x, else NULL
     const i64 *starts
     i64 n_inputs, n_outputs
-    bint labels
+    bint labels  # what the loss takes
 
 
 ctypedef struct sparse_t:  # where the numbers of a sparse input are; row i of the batch is rows[i], or i
@@ -56,6 +59,10 @@ ctypedef struct run_t:
     const op_t *op
     const table_t *table
     const i64 *rows
+    char *spare  # for the batch's next operation
+    char *spare_targets
+    char *spare_weights
+    mixing_t mixing
     i64 per_item  # rows or chunks
     tiles_t product, gradient
     fr_step settings  # of this update

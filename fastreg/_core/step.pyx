@@ -16,6 +16,7 @@ from cpython.object cimport PyObject
 from libc.math cimport sqrt
 from libc.string cimport memcpy
 
+from fastreg._core.mixing cimport draw_mixing
 from fastreg._core.program cimport *
 from fastreg._core.table cimport *
 
@@ -37,6 +38,7 @@ cdef double ITEM = 1e6         # of an item, about
 cdef double CALL = 5e4         # of an item that does next to nothing: tiny steps are looked after as well
 cdef double GATHER, ELEMENT, UNIT, PARAMETER  # of one number of the batch, of an activation, loss, update
 GATHER, ELEMENT, UNIT, PARAMETER = 20, 50, 200, 100
+cdef u32 AUGMENT_STREAM = 3 << 16, MIX_STREAM = 4 << 16  # purposes of random numbers; 0 to 2 are older
 cdef double SPARSE = 4         # of a number of a sparse batch and a unit
 
 
@@ -144,13 +146,16 @@ cdef i64 target_bytes(const table_t *table, i64 itemsize) noexcept nogil:
 
 
 cdef void load(run_t *run, const table_t *table, const i64 *rows, i64 n) noexcept nogil:
-    """Copy the batch's rows, targets and weights into the workspace."""
+    """Copy the batch's rows, targets and weights into the workspace; augment and mix them."""
     cdef double work = GATHER * n * table.n_inputs
     run.batch.rows, run.batch.targets, run.batch.training, run.batch.noisy = n, run.memory.targets, True, True
     run.batch.weights = run.memory.weights if table.weights is not NULL else NULL
     run.table, run.rows = table, rows
     run.input = sparse_t(table.x, table.columns, table.starts, rows)
+    run.memory.slot[0], run.spare = run.memory.input, run.memory.spare
     share(run, load_rows, cut(run, work, n), work)
+    if run.program.batch.n:
+        change_batch(run)
 
 
 cdef void load_rows(void *job, i64 item, int worker) noexcept nogil:
@@ -162,12 +167,88 @@ cdef void load_rows(void *job, i64 item, int worker) noexcept nogil:
         return
     if t.starts is NULL:
         run.program.gather(run.memory.slot[0] + at * t.n_inputs * size, t.x, rows, n, t.n_inputs)
-    if t.labels:
+    if t.one_hot:
+        run.program.gather_one_hot(run.memory.targets + at * t.n_outputs * size, t.targets, rows, n, t.n_outputs)
+    elif t.labels:
         run.program.gather_labels(run.memory.targets + at * 4, t.targets, rows, n, 1)
     else:
         run.program.gather(run.memory.targets + at * t.n_outputs * size, t.targets, rows, n, t.n_outputs)
     if t.weights is not NULL:
         run.program.gather(run.memory.weights + at * size, t.weights, rows, n, 1)
+
+
+cdef void change_batch(run_t *run) noexcept nogil:
+    """The batch segment: each operation reads slot 0, writes the spare memory, and makes that slot 0."""
+    cdef const segment_t *ops = &run.program.batch
+    cdef double work
+    cdef int i
+    run.spare_targets, run.spare_weights = run.memory.spare_targets, run.memory.spare_weights
+    for i in range(ops.n):
+        run.op = &ops.ops[i]
+        work = ELEMENT * run.batch.rows * run.table.n_inputs
+        if run.op.code == AUGMENT:
+            share(run, augment_rows, cut(run, work, run.batch.rows), work)
+        elif begin_mixing(run):
+            share(run, mix_rows, cut(run, work, run.batch.rows), work)
+            end_mixing(run)
+        else:
+            continue
+        run.memory.slot[0], run.spare = run.spare, run.memory.slot[0]
+
+
+cdef void augment_rows(void *job, i64 item, int worker) noexcept nogil:
+    cdef run_t *run = <run_t *>job
+    cdef const op_t *op = run.op
+    cdef i64 at = item * run.per_item, n = min(run.per_item, run.batch.rows - at)
+    cdef i64 offset = at * run.table.n_inputs * run.itemsize
+    cdef fr_stream key = fr_stream(run.batch.seed, run.batch.epoch, AUGMENT_STREAM | <u32>op.layer)
+    if not skipped(run, worker, ELEMENT * n * run.table.n_inputs):
+        (<fr_augment *>op.kernel)(run.spare + offset, run.memory.slot[0] + offset, run.rows + at, n, &op.image,
+                                  run.scalars + op.strength, &key)
+
+
+cdef bint begin_mixing(run_t *run) noexcept nogil:
+    """Draw how the batch is mixed; whether it is."""
+    cdef const op_t *op = run.op
+    cdef fr_stream key = fr_stream(run.batch.seed, run.batch.step, MIX_STREAM | <u32>op.layer)
+    cdef mixing_t mixing = draw_mixing(run.scalars[op.strength], run.scalars[op.strength + 1], run.batch.rows, &key)
+    if mixing.share == 1:
+        return False
+    mixing.share = (<fr_mix *>op.kernel)(run.memory.keep, &op.image, mixing.share, &key)
+    run.mixing = mixing
+    return True
+
+
+cdef void mix_rows(void *job, i64 item, int worker) noexcept nogil:
+    """Rows and their partners are two ranges, or four where the partners begin again with row 0."""
+    cdef run_t *run = <run_t *>job
+    cdef i64 at = item * run.per_item, n = min(run.per_item, run.batch.rows - at)
+    cdef i64 partner = (at + run.mixing.shift) % run.batch.rows, first = min(n, run.batch.rows - partner)
+    if not skipped(run, worker, ELEMENT * n * run.table.n_inputs):
+        mix_range(run, at, partner, first)
+        mix_range(run, at + first, 0, n - first)
+
+
+cdef void mix_range(run_t *run, i64 at, i64 partner, i64 n) noexcept nogil:
+    cdef i64 size = run.itemsize, row = run.table.n_inputs * size, target = run.table.n_outputs * size
+    cdef const char *x = run.memory.slot[0]
+    cdef const char *targets = run.batch.targets
+    cdef const char *weights = run.batch.weights
+    cdef bint weighted = weights is not NULL
+    run.program.blend(run.spare + at * row, x + at * row, x + partner * row, run.memory.keep, n, run.table.n_inputs)
+    run.program.blend_targets(run.spare_targets + at * target, run.spare_weights + at * size if weighted else NULL,
+                              targets + at * target, targets + partner * target,
+                              weights + at * size if weighted else NULL, weights + partner * size if weighted else NULL,
+                              n, run.table.n_outputs, run.mixing.share)
+
+
+cdef void end_mixing(run_t *run) noexcept nogil:
+    """The mixed targets and weights become those of the batch."""
+    cdef char *targets = <char *>run.batch.targets
+    cdef char *weights = <char *>run.batch.weights
+    run.batch.targets, run.spare_targets = run.spare_targets, targets
+    if weights is not NULL:
+        run.batch.weights, run.spare_weights = run.spare_weights, weights
 
 
 # ---- operations of a layer ------------------------------------------------------------------------------------------

@@ -5,6 +5,11 @@ from fastreg._core.table cimport i64
 
 ctypedef struct memory_t:
     char **slot
+    char *input      # the memory of slot 0, and a second one that the batch's operations write in turn
+    char *spare
+    char *keep       # what mixing writes: shares of columns, and other targets and weights
+    char *spare_targets
+    char *spare_weights
     char *gradient
     char *masked     # parameters, of which some weights are dropped in this step
     char *targets

@@ -15,4 +15,6 @@ class Workspace:
         nonzeros: int = 0,
         columns: int = 0,
         n_masked: int = 0,
+        spare: int = 0,
+        mixes: bool = False,
     ) -> Self: ...

@@ -17,6 +17,7 @@ import numpy as np
 
 from fastreg.csr import CSR
 from fastreg.reference import kernels
+from fastreg.reference.batch import Keys, bind_batch
 from fastreg.reference.passes import Noise, Pass
 from fastreg.reference.update import Update, bind_penalties
 
@@ -67,18 +68,19 @@ class Engine:
     def gradient(self, gradient, x, targets, weights=None, *, seed=0, step=0, threads=1):
         """Return one batch's mean data loss in training mode; its gradient overwrites `gradient`."""
         gradient[:] = 0  # the gaps
-        batch = Pass(self.plan, self.params, len(x), gradient, Noise(self.plan, len(x), seed, step))
-        np.copyto(batch.x, _dense(x))
+        noise = Noise(self.plan, len(x), seed, step)
+        batch = _Batch(self.plan, Pass(self.plan, self.params, len(x), gradient, noise), _dense(x), targets, weights)
+        batch.load(np.arange(len(x)), Keys(seed, step, 0))
         scale = _inverse(_sum(weights, len(x)))
         with _quiet():
-            loss = batch.forward_and_loss(targets, weights, scale)
+            loss = batch.forward_and_loss(scale)
             batch.backward()
         gradient[self.plan.layout.trained :] = 0  # the batch's statistics stood there
         return loss * scale
 
     def run(
-        self, x, targets, weights, order, bounds, rates, state, results, *, seed, step, threads=1,
-        stop_at_divergence=True,
+        self, x, targets, weights, order, bounds, rates, state, results, *, seed, step, epochs=None,
+        threads=1, stop_at_divergence=True,
     ):  # fmt: skip
         """Train len(rates) steps; return "done", "cancelled" or "diverged".
 
@@ -97,12 +99,15 @@ class Engine:
             Receives sum w_i l_i, sum w_i and the penalty, all before the step's update.
         seed, step : int
             Keys of the random numbers; step s of the run counts as step + s.
+        epochs : int64 (n_steps,), optional
+            Keys of the augmentations' random numbers; None: 0.
         stop_at_divergence : bool
             Whether a loss that is not finite ends the run before that step's update.
         """
         self.steps_done = 0
         data, sizes = (x, targets, weights), np.diff(bounds).tolist()
         training = _Training(self.plan, self.params, data, sizes, state, seed, step)
+        epochs = [0] * len(sizes) if epochs is None else epochs.tolist()
         bounds = np.asarray(bounds).tolist()
         with _interrupts_between_steps() as let_through, _quiet():
             for s, rate in enumerate(np.asarray(rates).tolist()):
@@ -110,7 +115,7 @@ class Engine:
                     self._cancelled = False
                     return "cancelled"
                 rows = order[bounds[s] : bounds[s + 1]]
-                results[s] = training.step(rows, rate, step + s, stop_at_divergence)
+                results[s] = training.step(rows, rate, Keys(seed, step + s, epochs[s]), stop_at_divergence)
                 if stop_at_divergence and not isfinite(results[s, 0]):
                     return "diverged"
                 self.steps_done += 1
@@ -142,15 +147,17 @@ class _Training:
     def __init__(self, plan, params, data, sizes, state, seed, step):
         gradient = np.zeros_like(params)
         self._noise = Noise(plan, max(sizes, default=0), seed, step, len(sizes))
-        self._batches = {rows: _Batch(Pass(plan, params, rows, gradient, self._noise), *data) for rows in set(sizes)}
+        self._batches = {
+            rows: _Batch(plan, Pass(plan, params, rows, gradient, self._noise), *data) for rows in set(sizes)
+        }
         self._penalties, self._per_batch = bind_penalties(plan, params), plan.penalty_per_batch
         self._update = Update(plan, params, gradient, state)
 
-    def step(self, rows, rate, step, stop_at_divergence):
+    def step(self, rows, rate, keys, stop_at_divergence):
         """One step; return its figures. No update where the loss is not finite or all weights are 0."""
-        self._noise.step = step
+        self._noise.step = keys.step
         batch = self._batches[len(rows)]
-        weight = batch.load(rows)
+        weight = batch.load(rows, keys)
         loss, scale = batch.forward_and_loss(_inverse(weight)), _inverse(weight) if self._per_batch else 1.0
         if stop_at_divergence and not isfinite(loss):
             return loss, weight, 0.0
@@ -161,23 +168,27 @@ class _Training:
 class _Batch:
     """A pass, and the batch's rows of the data."""
 
-    def __init__(self, bound, x, targets, weights):
-        rows = len(bound.x)
+    def __init__(self, plan, bound, x, targets, weights):
+        rows, self._one_hot = len(bound.x), plan.labels and plan.mixes
         self._bound, self._data = bound, (x, targets, weights)
-        self._targets = np.empty((rows, *targets.shape[1:]), targets.dtype)
+        shape, dtype = (targets.shape[1:], targets.dtype) if not self._one_hot else ((plan.n_outputs,), plan.dtype)
+        self._targets = np.empty((rows, *shape), dtype)
         self._weights = None if weights is None else np.empty(rows, weights.dtype)
+        self._changes = bind_batch(plan, bound.x, self._targets, self._weights)
         self.backward = bound.backward
 
-    def load(self, rows):
-        """Gather the rows of these numbers; return the sum of their weights."""
+    def load(self, rows, keys):
+        """Gather the rows of these numbers, augment and mix them; return the sum of their weights."""
         x, targets, weights = self._data
         if isinstance(x, CSR):
             np.copyto(self._bound.x, x[rows].toarray())
         else:
             kernels.gather(self._bound.x, x, rows)
-        kernels.gather(self._targets, targets, rows)
+        (kernels.gather_one_hot if self._one_hot else kernels.gather)(self._targets, targets, rows)
         if weights is not None:
             kernels.gather(self._weights, weights, rows)
+        for change in self._changes:
+            change(rows, keys)
         return _sum(self._weights, len(rows))
 
     def forward_and_loss(self, scale):
