@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastreg as fr
-from fastreg.plot import LearningCurveDisplay
+from fastreg.plot import AugmentationDisplay, LearningCurveDisplay
 
 matplotlib = pytest.importorskip("matplotlib", reason="figures are drawn by matplotlib")
 from matplotlib.figure import Figure  # noqa: E402
@@ -200,3 +200,30 @@ def test_the_numbers_alone_will_do():
     assert display.plot() is display
     assert line(display.ax_, "best epoch 3") == [[3, 1.0]]
     assert display.penalty_ax_ is not None
+
+
+# ---- augmentations
+
+
+def test_a_gallery_has_a_row_for_each_technique_and_the_original_first():
+    image = np.random.default_rng(0).uniform(size=(4, 6))
+    techniques = [fr.RandomFlip(1.0), fr.Brightness(0.3), fr.RandAugment()]
+    display = AugmentationDisplay.from_images(image, techniques, n_versions=3, seed=1)
+    assert display.axes_.shape == (3, 4)
+    drawn = [[ax.images[0].get_array() for ax in axes] for axes in display.axes_]
+    low, high = image.min(), image.max()
+    for row in drawn:
+        np.testing.assert_allclose(row[0], (image - low) / (high - low), atol=1e-6)
+    np.testing.assert_allclose(drawn[0][1], drawn[0][0][:, ::-1], atol=1e-6)
+    assert [axes[0].get_ylabel().split("\n")[0] for axes in display.axes_] == [type(t).__name__ for t in techniques]
+    assert [ax.get_title() for ax in display.axes_[0]] == ["original", "epoch 1", "epoch 2", "epoch 3"]
+    assert display._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_gallery_of_a_row_and_of_colours():
+    row = np.random.default_rng(0).uniform(size=48)
+    display = AugmentationDisplay.from_images(row, [fr.ColorJitter()], n_versions=2)
+    assert display.axes_[0, 0].images[0].get_array().shape == (4, 4, 3)
+    AugmentationDisplay.from_images(row, [fr.Cutout(shape=(6, 8))], shape=(6, 8))
+    with pytest.raises(ValueError, match="no augmentation to show"):
+        AugmentationDisplay({}).plot()
