@@ -293,6 +293,28 @@ class ColorJitter(Augmentation):
 
 
 @dataclass(frozen=True)
+class PixelNoise(Augmentation):
+    """Add a normal number of deviation `sigma` to each number of an image. Nothing is clipped.
+
+    Parameters
+    ----------
+    sigma : float >= 0, default 0.1
+        In units of the image.
+    shape : see `RandomFlip`
+    """
+
+    sigma: float = 0.1
+    _: KW_ONLY
+    shape: tuple | None = None
+
+    def __post_init__(self):
+        check_settings(self, sigma="[0, inf)")
+
+    def changes(self, n_inputs):
+        return (Change("augment", "pixel_noise", as_image(self.shape, n_inputs), (self.sigma,)),)
+
+
+@dataclass(frozen=True)
 class RandAugment(Augmentation):
     """Change images `n` times in one of nine ways. (Cubuk et al., 2020, arXiv:1909.13719.)
 

@@ -205,6 +205,19 @@ static void jitter_image(real *y, const real *x, const fr_image *s, const double
 
 AUGMENT(color_jitter, jitter_image)
 
+/* numbers: the standard deviation. Number j of an image has word j of its row. */
+static void k_pixel_noise(void *y_, const void *x_, const i64 *rows, i64 n, const fr_image *shape,
+                          const double *numbers, const fr_stream *key)
+{
+    real *y = y_;
+    const real *x = x_;
+    const i64 size = shape->height * shape->width * shape->channels;
+    for (i64 i = 0; i < n; i++, y += size, x += size) {
+        const fr_stream of_row = stream_of_row(key, rows[i]);
+        k_gaussian_noise(y, x, 1, size, 0, 1, numbers[0], 0, &of_row);
+    }
+}
+
 /* ---- one of several ----------------------------------------------------------------------------------------------- */
 
 /* Row i moves to the right by (i - middle) slope, rounded. */

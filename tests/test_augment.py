@@ -21,7 +21,7 @@ WEIGHTS = np.arange(90) % 4 / 2
 IMAGE = np.arange(12.0).reshape(3, 4)
 EVERY = [  # one of each kind
     fr.RandomFlip(0.5, 0.3), fr.RandomRotate90(), fr.RandomShift(2), fr.RandomCrop(1), fr.CenterCrop(0.5), fr.Cutout(2),
-    fr.Brightness(0.5), fr.Contrast(0.5), fr.ColorJitter(), fr.RandAugment(2, 7),
+    fr.Brightness(0.5), fr.Contrast(0.5), fr.ColorJitter(), fr.PixelNoise(0.2), fr.RandAugment(2, 7),
     fr.Mixup(0.5, 0.8), fr.CutMix(shape=(4, 4, 3)), fr.CutMix(0.5, 0.7),
 ]  # fmt: skip
 
@@ -123,6 +123,16 @@ def test_light_is_changed_by_its_formulas(module):
     saturated = (changed(module, "color_jitter", colors, 0.0, 0.0, 0.3, count=500, channels=3) - grey) / (colors - grey)
     assert np.ptp(saturated, axis=(1, 2, 3)).max() < 1e-11
     assert 0.7 < saturated.min() < 0.72 < 1.28 < saturated.max() < 1.3
+
+
+@MODULES
+def test_noise_is_normal_and_each_number_has_its_own(module):
+    noise = changed(module, "pixel_noise", np.full((20, 30), 7.0), 0.5, count=40) - 7
+    assert abs(noise.mean()) < 4 * 0.5 / np.sqrt(noise.size)
+    assert noise.std() == pytest.approx(0.5, rel=4 / np.sqrt(2 * noise.size))
+    assert is_probable((np.abs(noise) > 1).sum(), noise.size, 0.0455003)
+    assert len(np.unique(noise)) > 0.99 * noise.size
+    assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 0.03
 
 
 @MODULES
@@ -362,6 +372,7 @@ def test_square_images_of_one_or_three_channels_need_no_shape():
         (lambda: fr.Cutout(fill=float("nan")), "Cutout fill must be"),
         (lambda: fr.Brightness(-1), "Brightness delta must be"),
         (lambda: fr.ColorJitter().changes(16), "ColorJitter is for 3 channels, these images have 1"),
+        (lambda: fr.PixelNoise(-1), "PixelNoise sigma must be"),
         (lambda: fr.RandAugment(0), "RandAugment n must be"),
         (lambda: fr.RandAugment(1, 11), "RandAugment magnitude must be"),
         (lambda: augment.apply(X, fr.Mixup()), "mixes the rows of a batch"),

@@ -363,6 +363,7 @@ SETTINGS = {  # of the kernels that change images
     "center_crop": [(), (1, 0, 0.5, 0.3), (3, 40)],
     "cutout": [(), (3, 0.8, 0.3), (0,), (50,)],
     "color_jitter": [(), (0.3,), (0.0, 0.4), (0.3, 0.4, 0.5)],
+    "pixel_noise": [(), (0.0,), (0.5,)],
     "rand_augment": [(), (0.0,), (0.3,), (1.0,)],
 }
 

@@ -206,7 +206,7 @@ cdef class Engine:
         cdef table_t table = self._table(x, targets, weights)
         cdef run_t run
         cdef double loss = 0, mass = mass_of(table.weights, n, self.itemsize)
-        cdef const i64[::1] rows = numpy.arange(n) if self.program.c.batch.n else None
+        cdef const i64[::1] rows = numpy.arange(n, dtype="int64") if self.program.c.batch.n else None
         threads = useful_threads(&self.program.c, n, 0, threads)
         self._begin(&run, self._training_workspace(n, threads, len(x.values) if table.starts is not NULL else -1))
         run.memory.slot[0] = run.memory.input

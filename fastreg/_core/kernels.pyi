@@ -347,6 +347,17 @@ def color_jitter(
     number: int = 0,
     rows: NDArray[np.int64] | None = None,
 ) -> None: ...
+def pixel_noise(
+    out: _Floats,
+    x: _Floats,
+    shape: tuple[int, int, int],
+    sigma: float = 0.1,
+    *,
+    seed: int,
+    epoch: int = 0,
+    number: int = 0,
+    rows: NDArray[np.int64] | None = None,
+) -> None: ...
 def rand_augment(
     out: _Floats,
     x: _Floats,

@@ -1244,7 +1244,7 @@ cdef int _augment(str name, out, x, shape, tuple numbers, seed, epoch, number, r
         raise ValueError(f"epoch must be in [0, 2**32) and number in [0, 2**16), got {epoch} and {number}")
     cdef fr_stream key = _stream(seed, epoch, _AUGMENT_STREAM | number)
     if rows is None:
-        rows = _arange(len(x))
+        rows = _arange(len(x), dtype="int64")
     if getattr(rows, "dtype", None) != "int64" or not rows.flags.c_contiguous:
         raise TypeError("rows must be a contiguous 1-D int64 array")
     _shape("rows", rows, x.shape[:1], f"one for each row of x {x.shape}")
@@ -1351,6 +1351,19 @@ def color_jitter(out, x, shape, brightness=0.0, contrast=0.0, saturation=0.0, *,
     brightness, contrast, saturation : float >= 0
     """
     _augment("color_jitter", out, x, shape, (brightness, contrast, saturation), seed, epoch, number, rows)
+
+
+def pixel_noise(out, x, shape, sigma=0.1, *, seed, epoch=0, number=0, rows=None):
+    """Add normal numbers of deviation `sigma` to all numbers of images, as `gaussian_noise` does to batches.
+
+    Parameters
+    ----------
+    out, x, shape, seed, epoch, number, rows
+        See `random_flip`.
+    sigma : float >= 0
+    """
+    _strength("sigma", sigma)
+    _augment("pixel_noise", out, x, shape, (sigma,), seed, epoch, number, rows)
 
 
 def rand_augment(out, x, shape, magnitude=0.9, *, seed, epoch=0, number=0, rows=None):

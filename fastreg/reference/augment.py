@@ -5,9 +5,19 @@ All decisions are those of src_c/augment.c, made of the same words by the same i
 
 import numpy as np
 
+from fastreg.reference.noise import normal
 from fastreg.reference.philox import AUGMENT, row_words
 
-__all__ = ["center_crop", "color_jitter", "cutout", "rand_augment", "random_flip", "random_rotate", "random_shift"]
+__all__ = [
+    "center_crop",
+    "color_jitter",
+    "cutout",
+    "pixel_noise",
+    "rand_augment",
+    "random_flip",
+    "random_rotate",
+    "random_shift",
+]
 
 _WORDS = 8  # of a row, for all that is decided once for an image
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -76,6 +86,12 @@ def color_jitter(out, x, shape, brightness=0.0, contrast=0.0, saturation=0.0, *,
             _saturate(y, 1 + s)
 
 
+def pixel_noise(out, x, shape, sigma=0.1, *, seed, epoch=0, number=0, rows=None):
+    """out = x + sigma * z with standard normal z."""
+    words = _words(x, rows, seed, epoch, number, x.shape[1])
+    np.add(x, normal(words, x.dtype) * sigma, out=out)
+
+
 def rand_augment(out, x, shape, magnitude=0.9, *, seed, epoch=0, number=0, rows=None):
     """Images each changed in one of nine ways, by `magnitude`, in [0, 1], of what is sensible."""
     words = _words(x, rows, seed, epoch, number)
@@ -136,9 +152,9 @@ def _saturate(image, gain):
         image += grey
 
 
-def _words(x, rows, seed, epoch, number):
+def _words(x, rows, seed, epoch, number, n_words=_WORDS):
     rows = np.arange(len(x)) if rows is None else rows
-    return row_words(rows, _WORDS, seed=seed, epoch=epoch, stream=AUGMENT << 16 | number)
+    return row_words(rows, n_words, seed=seed, epoch=epoch, stream=AUGMENT << 16 | number)
 
 
 def _images(x, shape):

@@ -63,9 +63,13 @@ _FAR = (-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.005739
 
 
 def _normal(x, seed, step, layer, first_row):
-    """Return standard normal numbers, sqrt(2) * erfinv(u), like x: the polynomial of Giles, 2011."""
-    k = _words(x.shape, 1, seed, step, layer, first_row)[..., 0] >> np.uint32(9)
-    u = ((2 * k.astype(np.float64) + 1) / 2**23 - 1).astype(x.dtype)
+    return normal(_words(x.shape, 1, seed, step, layer, first_row)[..., 0], x.dtype)
+
+
+def normal(words, dtype):
+    """Return standard normal numbers, sqrt(2) * erfinv(u), one for each word: the polynomial of Giles, 2011."""
+    k = words >> np.uint32(9)
+    u = ((2 * k.astype(np.float64) + 1) / 2**23 - 1).astype(dtype)
     w = -np.log((1 - u) * (1 + u))
     near, far = np.polyval(_NEAR, w - 2.5), np.polyval(_FAR, np.sqrt(np.maximum(w, 5)) - 3)
-    return (np.sqrt(2) * np.where(w < 5, near, far) * u).astype(x.dtype)
+    return (np.sqrt(2) * np.where(w < 5, near, far) * u).astype(dtype)
