@@ -380,8 +380,8 @@ static void probe_norm_gradient(fr_kernel f, int id)
         const i64 cols = widths[j];
         const fr_statistics s = statistics(33, cols);
         void *dx = constant(33 * cols, NAN), *x = numbers(33 * cols, 0, 2), *scale = numbers(cols, 0, 1);
-        ((fr_norm_gradient *)f)(dx, numbers(33 * cols, 0, 1), x, scale, numbers(cols, 0, 1), numbers(cols, 0, 1), 33,
-                                cols, &s);
+        void *dy = numbers(33 * cols, 0, 1), *dscale = numbers(cols, 0, 1), *dshift = numbers(cols, 0, 1);
+        ((fr_norm_gradient *)f)(dx, dy, x, scale, dscale, dshift, 33, cols, &s);
         absorb(dx, 33 * cols);
     }
 }
@@ -444,8 +444,8 @@ static void probe_blend(fr_kernel f, int id)
     (void)id;
     EACH(i, widths) {
         const i64 n = 33 * widths[i];
-        void *y = constant(n, NAN);
-        ((fr_blend *)f)(y, numbers(n, 0, 1), numbers(n, 0, 1), numbers(widths[i], 0.5, 0.5), 33, widths[i]);
+        void *y = constant(n, NAN), *x = numbers(n, 0, 1), *partner = numbers(n, 0, 1);
+        ((fr_blend *)f)(y, x, partner, numbers(widths[i], 0.5, 0.5), 33, widths[i]);
         absorb(y, n);
     }
 }
@@ -456,8 +456,9 @@ static void probe_blend_targets(fr_kernel f, int id)
     EACH(i, widths) {
         const i64 n = 33 * widths[i];
         void *t = constant(n, NAN), *w = i % 2 ? constant(33, NAN) : NULL;
-        ((fr_blend_targets *)f)(t, w, numbers(n, 0.5, 0.5), numbers(n, 0.5, 0.5), numbers(33, 0.5, 0.5),
-                                numbers(33, 0.5, 0.5), 33, widths[i], 0.3);
+        void *t1 = numbers(n, 0.5, 0.5), *t2 = numbers(n, 0.5, 0.5);
+        void *w1 = numbers(33, 0.5, 0.5), *w2 = numbers(33, 0.5, 0.5);
+        ((fr_blend_targets *)f)(t, w, t1, t2, w1, w2, 33, widths[i], 0.3);
         absorb(t, n);
         if (w) absorb(w, 33);
     }
