@@ -71,6 +71,17 @@ if TYPE_CHECKING:
     from fastreg.optimizers import SGD, Adam, AdamW
     from fastreg.penalties import L1, L2, ElasticNet
     from fastreg.safetensors import load_safetensors, save_safetensors
+    from fastreg.schedules import (
+        Constant,
+        Cosine,
+        CosLog,
+        Exponential,
+        FlatCosine,
+        InverseScaling,
+        OneCycle,
+        StepDecay,
+        Warmup,
+    )
 
 _HOMES = {
     "augment": (
@@ -113,6 +124,17 @@ _HOMES = {
     "optimizers": ("SGD", "Adam", "AdamW"),
     "penalties": ("L1", "L2", "ElasticNet"),
     "safetensors": ("load_safetensors", "save_safetensors"),
+    "schedules": (
+        "Constant",
+        "CosLog",
+        "Cosine",
+        "Exponential",
+        "FlatCosine",
+        "InverseScaling",
+        "OneCycle",
+        "StepDecay",
+        "Warmup",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -131,7 +153,10 @@ __all__ = [
     "Checkpoint",
     "CheckpointMismatchError",
     "ColorJitter",
+    "Constant",
     "Contrast",
+    "CosLog",
+    "Cosine",
     "CrossEntropy",
     "CustomLoss",
     "CutMix",
@@ -142,10 +167,13 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "ElasticNet",
+    "Exponential",
     "FeatureMask",
+    "FlatCosine",
     "GaussianNoise",
     "History",
     "Huber",
+    "InverseScaling",
     "LayerNorm",
     "Mixup",
     "ModelFileError",
@@ -153,6 +181,7 @@ __all__ = [
     "MultiplicativeNoise",
     "Network",
     "NotBuiltError",
+    "OneCycle",
     "PixelNoise",
     "Poisson",
     "Quantile",
@@ -163,7 +192,9 @@ __all__ = [
     "RandomShift",
     "Residual",
     "SquaredError",
+    "StepDecay",
     "SwapNoise",
+    "Warmup",
     "augment",
     "functional",
     "kernels",

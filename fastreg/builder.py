@@ -6,6 +6,17 @@ from fastreg.ops import NONE, op
 _PLACED = ("weight", "bias", "mean", "variance")  # fields that hold a parameter's name until it has its place
 
 
+class Scalars(list):
+    """The plan's table of numbers while it grows; `schedules` has those that change, by their place in it."""
+
+    def __init__(self, numbers=(), schedules=()):
+        super().__init__(numbers)
+        self.schedules = dict(schedules)
+
+    def copy(self):
+        return Scalars(self, self.schedules)
+
+
 class Builder:
     """What a layer sees of the plan while it lowers itself: the current `width` and its verbs."""
 
@@ -13,7 +24,7 @@ class Builder:
         self.slots = [n_inputs]
         self.slot = 0  # of the newest activations
         self.records = []
-        self.scalars = []
+        self.scalars = Scalars()
         self.penalties = {}  # by parameter name: the layer's own
         self.ones = []  # names of the vectors that begin with ones
         self.momenta = {}  # of running statistics by name: where their rate stands among the scalars
@@ -52,29 +63,30 @@ class Builder:
         x, y = self.slot, self.slot if bare is not None else self._new_slot(self.width)
         self.records.append(op("activation", kernel=kernel, x=x, y=y, n_out=self.width, alpha=alpha))
 
-    def dropout(self, rate):
+    def dropout(self, rate, schedule=None):
         """Add a dropout: behind a ReLU fused into its `Dense`."""
         relu = self._fresh_dense("relu")
         if relu is not None and relu["rate"] == NONE:
-            relu.update(self._noise(rate))
+            relu.update(self._noise(rate, schedule))
         else:
-            self.noise("dropout", rate)
+            self.noise("dropout", rate, schedule)
 
-    def noise(self, kernel, rate, *, value=0.0, in_place=True):
+    def noise(self, kernel, rate, schedule=None, *, value=0.0, in_place=True):
         """Add a noise: on the input in place where the kernel can do that."""
         x = self.slot
         y = x if in_place and x == 0 and x not in self._kept else self._new_slot(self.width)
-        self.records.append(op("noise", kernel=kernel, x=x, y=y, n_out=self.width, alpha=value, **self._noise(rate)))
+        key = self._noise(rate, schedule)
+        self.records.append(op("noise", kernel=kernel, x=x, y=y, n_out=self.width, alpha=value, **key))
 
-    def input_noise(self, kernel, rate, layer):
+    def input_noise(self, kernel, rate, layer, schedule=None):
         """Add a noise that has no gradient: before all parameters."""
         if self._names:
             raise ValueError(f"{layer!r} works on inputs: it must stand before the first layer with parameters")
-        self.noise(kernel, rate, in_place=False)
+        self.noise(kernel, rate, schedule, in_place=False)
 
-    def drop_connect(self, kernel, rate):
+    def drop_connect(self, kernel, rate, schedule=None):
         """Add a noise in the weights of the `Dense` that must follow."""
-        self.records.append(op("drop_connect", kernel=kernel, **self._noise(rate)))
+        self.records.append(op("drop_connect", kernel=kernel, **self._noise(rate, schedule)))
 
     def residual(self, block, drop_path):
         """Add what the layers of the block make of the newest activations to these."""
@@ -132,10 +144,10 @@ class Builder:
         self.slot = len(self.slots) - 1
         return self.slot
 
-    def _noise(self, rate):
+    def _noise(self, rate, schedule):
         """Return what a record says of its random numbers."""
         self._noises += 1
-        return {"rate": put(rate, self.scalars), "layer": self._noises - 1}
+        return {"rate": put(rate, self.scalars, schedule), "layer": self._noises - 1}
 
     def _fresh_dense(self, kernel):
         """Return the newest record if it is a `dense` with this activation, whose output nothing else reads."""
@@ -145,7 +157,9 @@ class Builder:
         return newest
 
 
-def put(value, scalars):
-    """Append a number to the plan's table and return where it stands."""
+def put(value, scalars, schedule=None):
+    """Append a number to the plan's `Scalars` and return where it stands; a schedule multiplies it step by step."""
     scalars.append(value)
+    if schedule is not None:
+        scalars.schedules[len(scalars) - 1] = schedule
     return len(scalars) - 1

@@ -389,7 +389,8 @@ def _described(value):
         return f"[{', '.join(map(_described, value))}]"
     if not isinstance(value, dict):
         return strict.shown(value)
-    settings = ", ".join(f"{key}={_described(item)}" for key, item in value.items() if key not in ("kind", "function"))
+    shown = {key: item for key, item in value.items() if key not in ("kind", "function") and item is not None}
+    settings = ", ".join(f"{key}={_described(item)}" for key, item in shown.items())
     return value["function"] if "function" in value else f"{value.get('kind', '')}({settings})"
 
 

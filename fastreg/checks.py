@@ -1,6 +1,7 @@
-"""How a setting says that it is wrong: what it was called, what is allowed, what was given."""
+"""How a setting says that it is wrong: what it was called, what is allowed, what was given. And how settings show."""
 
 import difflib
+from dataclasses import fields
 from math import nan
 from numbers import Real
 
@@ -30,3 +31,12 @@ def check_name(what, name, names):
     near = difflib.get_close_matches(name.lower(), names, n=1) if isinstance(name, str) else []
     hint = f"did you mean {near[0]!r}?" if near else "choose from " + ", ".join(map(repr, names))
     raise ValueError(f"unknown {what} {name!r}; {hint}")
+
+
+def brief(settings):
+    """Return the `__repr__` of a dataclass without the keywords that are None: most settings are never set."""
+    named = sorted(fields(settings), key=lambda field: bool(field.kw_only))
+    pairs = [(field.name, getattr(settings, field.name)) for field in named if field.repr]
+    keywords = {field.name for field in named if field.kw_only}
+    shown = [f"{name}={value!r}" for name, value in pairs if value is not None or name not in keywords]
+    return f"{type(settings).__name__}({', '.join(shown)})"

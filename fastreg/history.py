@@ -16,7 +16,7 @@ class History(Mapping):
         <metric>        of the training rows after the epoch, all units on
         val_loss, val_objective, val_<metric>       of the validation rows after the epoch, all units on
         <set>_loss, <set>_objective, <set>_<metric> of each further set
-        learning_rate   of the epoch
+        learning_rate   of the epoch's last step
         seconds         that the epoch took; epochs trained in one call share its time evenly
 
     Attributes

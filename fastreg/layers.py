@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.checks import check_name, check_number
+from fastreg.checks import brief, check_name, check_number
 from fastreg.initial import check_init
 from fastreg.penalties import Penalty, as_penalty
+from fastreg.schedules import Schedule, as_schedule
 
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "sigmoid", "tanh", "softmax", "selu")
 _SYNONYMS = {"linear": "identity", "logistic": "sigmoid"}
@@ -73,15 +74,21 @@ class Dropout(Noise):
     ----------
     rate : float in [0, 1)
         Used to 1/65536; kept units are scaled by 1 / (1 - rate).
+    schedule : Schedule, optional
+        Multiplies the rate step by step, such as `FlatCosine()`.
     """
 
     rate: float
+    schedule: Schedule | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         object.__setattr__(self, "rate", check_number("rate", self.rate, "[0, 1)"))
+        as_schedule("Dropout schedule", self.schedule)
+
+    __repr__ = brief
 
     def lower(self, builder):
-        builder.dropout(self.rate)
+        builder.dropout(self.rate, self.schedule)
 
 
 @dataclass(frozen=True)

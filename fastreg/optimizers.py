@@ -1,18 +1,28 @@
 """Optimizers: frozen settings. The update itself is a kernel; its state lives in the run."""
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-from fastreg.checks import check_number
+from fastreg.checks import brief, check_number
+from fastreg.schedules import Schedule, as_schedule
 
 
-def _check(optimizer, **intervals):
-    for name, interval in intervals.items():
-        object.__setattr__(optimizer, name, check_number(name, getattr(optimizer, name), interval))
+class Optimizer:
+    """What all optimizers have in common."""
+
+    schedule: Schedule | None
+
+    def _check(self, **intervals):
+        """Settle numbers in their intervals, and what all optimizers have."""
+        for name, interval in intervals.items():
+            object.__setattr__(self, name, check_number(name, getattr(self, name), interval))
+        as_schedule("schedule", self.schedule)
+
+    __repr__ = brief
 
 
-@dataclass(frozen=True)
-class SGD:
+@dataclass(frozen=True, repr=False)
+class SGD(Optimizer):
     """Stochastic gradient descent, with momentum or Nesterov's momentum where asked for.
 
     With velocity u and gradient g: u <- momentum u - learning_rate g; then the weights move by u, or by
@@ -23,16 +33,20 @@ class SGD:
     learning_rate : float >= 0, default 0.01
     momentum : float in [0, 1), default 0
     nesterov : bool, default False; needs a momentum above 0
+    schedule : Schedule, optional
+        Multiplies the learning rate step by step through each `fit`, such as `Cosine()`.
     """
 
     learning_rate: float = 0.01
     momentum: float = 0.0
     nesterov: bool = False
+    _: KW_ONLY
+    schedule: Schedule | None = None
 
     kernel: ClassVar[str] = "sgd"
 
     def __post_init__(self):
-        _check(self, learning_rate="[0, inf)", momentum="[0, 1)")
+        self._check(learning_rate="[0, inf)", momentum="[0, 1)")
         if not isinstance(self.nesterov, bool):
             raise ValueError(f"nesterov must be True or False, got {self.nesterov!r}")
         if self.nesterov and self.momentum == 0:
@@ -48,8 +62,8 @@ class SGD:
         return {"momentum": self.momentum, "nesterov": self.nesterov}
 
 
-@dataclass(frozen=True)
-class Adam:
+@dataclass(frozen=True, repr=False)
+class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015): steps scaled by running moments of the gradient, bias-corrected.
 
     `epsilon` is added outside the bias correction: step = learning_rate m̂ / (sqrt(v̂) + epsilon), as PyTorch does.
@@ -62,19 +76,23 @@ class Adam:
     beta1, beta2 : float in [0, 1), default 0.9 and 0.999: decay rates of the two moments
     epsilon : float > 0, default 1e-8
     epsilon_hat : bool, default False
+    schedule : Schedule, optional
+        As for `SGD`.
     """
 
     learning_rate: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
-    epsilon_hat: bool = field(default=False, kw_only=True)
+    _: KW_ONLY
+    epsilon_hat: bool = False
+    schedule: Schedule | None = None
 
     kernel: ClassVar[str] = "adam"
     buffers: ClassVar[int] = 2
 
     def __post_init__(self):
-        _check(self, learning_rate="[0, inf)", beta1="[0, 1)", beta2="[0, 1)", epsilon="(0, inf)")
+        self._check(learning_rate="[0, inf)", beta1="[0, 1)", beta2="[0, 1)", epsilon="(0, inf)")
         if not isinstance(self.epsilon_hat, bool):
             raise ValueError(f"epsilon_hat must be True or False, got {self.epsilon_hat!r}")
 
@@ -84,7 +102,7 @@ class Adam:
         return {name: getattr(self, name) for name in names}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
 
@@ -92,7 +110,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon, epsilon_hat : as for `Adam`
+    learning_rate, beta1, beta2, epsilon, epsilon_hat, schedule : as for `Adam`
     weight_decay : float >= 0, default 0.01
     """
 
@@ -100,4 +118,4 @@ class AdamW(Adam):
 
     def __post_init__(self):
         super().__post_init__()
-        _check(self, weight_decay="[0, inf)")
+        self._check(weight_decay="[0, inf)")

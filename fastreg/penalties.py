@@ -5,7 +5,7 @@ has yet is one more kernel, and its twin in `fastreg.reference`. CONTRIBUTING.md
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import reduce
 from operator import add
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastreg import reference
-from fastreg.checks import check_name, check_number
+from fastreg.checks import brief, check_name, check_number
+from fastreg.schedules import Schedule, as_schedule
 
 
 class Term(NamedTuple):
@@ -29,6 +30,8 @@ class Term(NamedTuple):
     """The kernel that acts on the weights after the optimizer's move."""
     floor: bool = False
     """Whether the strength bounds Adam's denominator from below, as the proximal step of a norm with a kink needs."""
+    schedule: Schedule | None = None
+    """Multiplies the strength step by step."""
 
 
 class Penalty:
@@ -79,17 +82,24 @@ class L1(Penalty):
         "proximal": after the optimizer's move, w <- sign(w) max(|w| - step * strength, 0), with the step
         size of that coordinate: exact zeros. "subgradient": strength * sign(w) joins the gradient, as in
         textbooks; weights hover around zero. "clip": the same, then |w| < step * strength becomes 0.
+    schedule : Schedule, optional
+        Multiplies the strength step by step in training; values and objectives elsewhere are of the whole strength.
     """
 
     strength: float
     method: str = "proximal"
+    schedule: Schedule | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         object.__setattr__(self, "strength", check_number("L1 strength", self.strength, "[0, inf)"))
         check_name("L1 method", self.method, _L1_PROX)
+        as_schedule("L1 schedule", self.schedule)
+
+    __repr__ = brief
 
     def terms(self):
-        return (Term("l1", self.strength, self.method != "proximal", _L1_PROX[self.method], self.method == "proximal"),)
+        proximal, prox = self.method == "proximal", _L1_PROX[self.method]
+        return (Term("l1", self.strength, not proximal, prox, floor=proximal, schedule=self.schedule),)
 
 
 _L1_PROX = {"proximal": "soft_threshold", "subgradient": None, "clip": "hard_threshold"}
@@ -102,15 +112,21 @@ class L2(Penalty):
     Parameters
     ----------
     strength : float >= 0
+    schedule : Schedule, optional
+        As for `L1`.
     """
 
     strength: float
+    schedule: Schedule | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         object.__setattr__(self, "strength", check_number("L2 strength", self.strength, "[0, inf)"))
+        as_schedule("L2 schedule", self.schedule)
+
+    __repr__ = brief
 
     def terms(self):
-        return (Term("l2", self.strength, True, None),)
+        return (Term("l2", self.strength, True, None, schedule=self.schedule),)
 
 
 def ElasticNet(l1, l2):

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.builder import Builder, put
+from fastreg.builder import Builder, Scalars, put
 from fastreg.layers import Activation, Dense, Layer, Noise, flattened
 from fastreg.layout import Layout
 from fastreg.losses import Loss, as_loss, remaining_activation
 from fastreg.ops import FLAGS, INTEGERS, NONE, op, records
 from fastreg.penalties import match_penalties
 from fastreg.reverse import backward
+from fastreg.schedules import factors
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,8 @@ class Plan:
         `batch` is run in training alone.
     scalars : ndarray of float64
         Rates, strengths and decays; records point into it.
+    schedules : dict of int to Schedule
+        Of the scalars that change from step to step, by their place: what is in the table is multiplied by the factor.
     settings : dict
         The optimizer's, without the learning rate.
     buffers : int
@@ -66,6 +69,7 @@ class Plan:
     backward: np.ndarray
     update: np.ndarray
     scalars: np.ndarray
+    schedules: dict
     settings: dict
     buffers: int
     labels: bool
@@ -85,6 +89,15 @@ class Plan:
     def mixes(self):
         """Whether rows of a batch are mixed with each other."""
         return bool((self.batch["op"] == b"mix").any())
+
+    def numbers(self, progress):
+        """Return the scalars at each `progress` (see `fastreg.schedules`), a row each; None where none changes."""
+        if not self.schedules:
+            return None
+        numbers = np.tile(self.scalars, (len(progress), 1))
+        for place, schedule in self.schedules.items():
+            numbers[:, place] *= factors(schedule, progress)
+        return numbers
 
     def __str__(self):
         lines = [f"plan: {self.layout.n_parameters} parameters, {self.dtype}, slots {self.slots}"]
@@ -156,7 +169,7 @@ def lower_layers(layers, loss, n_inputs, dtype, *, penalties=None):
         first_gradient=first_gradient,
         forward=records(builder.records),
         backward=records(way_back),
-        scalars=tuple(builder.scalars),
+        scalars=builder.scalars,
         penalties=match_penalties(builder.penalties, penalties),
         loss=loss,
         dtype=dtype,
@@ -175,14 +188,14 @@ class Body:
     first_gradient: int
     forward: np.ndarray
     backward: np.ndarray
-    scalars: tuple
+    scalars: Scalars
     penalties: dict  # by parameter name
     loss: Loss
     dtype: np.dtype
 
     def plan(self, optimizer=None, labels=False, augment=()):
         """Return the `Plan` that trains with `optimizer`, or the one of inference, on labels or on a matrix."""
-        scalars = list(self.scalars)
+        scalars = self.scalars.copy()
         batch = _batch(augment, self.slots[0], scalars)
         by_label = bool(labels) and all(operation["op"] != "mix" for operation in batch)
         update, kernel = _update(self.layout, self.penalties, optimizer, scalars), self.loss.kernel(by_label)
@@ -199,6 +212,7 @@ class Body:
             backward=self.backward,
             update=records(update),
             scalars=np.array(scalars, dtype=np.float64),
+            schedules=scalars.schedules,
             settings=optimizer.settings() if optimizer else {},
             buffers=optimizer.buffers if optimizer else 0,
             labels=bool(labels),
@@ -287,7 +301,7 @@ def _averages(layout, momenta):
 
 def _range_update(terms, decay, optimizer, span, scalars):
     terms = sorted(terms, key=lambda term: term.kernel)  # L2 + L1 is L1 + L2 to the last bit
-    strengths = [put(term.strength, scalars) for term in terms]
+    strengths = [put(term.strength, scalars, term.schedule) for term in terms]
     operations = [
         op("penalty", kernel=term.kernel, strength=strength, alpha=float(term.gradient), **span)
         for term, strength in zip(terms, strengths, strict=True)

@@ -23,6 +23,7 @@ from fastreg.history import History
 from fastreg.lap import Lap
 from fastreg.model import Model
 from fastreg.progress import Progress
+from fastreg.schedules import factors
 from fastreg.settings import Settings
 from fastreg.state import State
 from fastreg.threads import threads_for
@@ -48,6 +49,8 @@ class Run:
         The one that has just finished, counted from 0; -1 before the first.
     step : int
         How many steps were made; `steps_per_epoch` of them are an epoch.
+    learning_rate_scale : float
+        Multiplies the learning rates of the next steps, besides their schedule. Callbacks may change it.
     """
 
     network: Any
@@ -65,6 +68,7 @@ class Run:
         self.history = History(_columns(settings.metrics, self.sets))
         self.batch_size = settings.rows_per_batch(n_rows)
         self.steps_per_epoch = -(-n_rows // self.batch_size)
+        self.learning_rate_scale = 1.0
         self._lap: Lap | None = None  # of the epoch in progress
         self._kept, self._kept_epoch, self._claimed = self.weights.copy(), None, False
         self._before = self.weights.copy()
@@ -208,13 +212,14 @@ class Run:
     def _train_steps(self, lap, n_steps):
         """Make the next steps of a lap; return how the engine ended."""
         data, first, stop = self._rows.of(self.state.epoch), lap.done, lap.done + n_steps
-        rates = np.full(n_steps, self.settings.optimizer.learning_rate)
+        progress = self._progress(self.step + np.arange(n_steps))
         began = perf_counter()
         try:
             return self.engine.run(
-                data.X, data.targets, data.training_weights, lap.order, lap.bounds[first : stop + 1], rates, self.state,
-                lap.results[first:stop], seed=self.seed, step=self.state.step,
+                data.X, data.targets, data.training_weights, lap.order, lap.bounds[first : stop + 1],
+                self._rates(progress), self.state, lap.results[first:stop], seed=self.seed, step=self.state.step,
                 epochs=lap.epochs[first:stop], threads=threads_for(self.settings.n_threads),
+                numbers=self.engine.plan.numbers(progress),
             )  # fmt: skip
         finally:
             done = self.engine.steps_done
@@ -223,6 +228,14 @@ class Run:
             self.state.step += done
             self.state.epoch += lap.done // self.steps_per_epoch - first // self.steps_per_epoch
             self._remember_loss(lap.results[first : lap.done])
+
+    def _progress(self, steps):
+        """Return where in the training steps are, as schedules count: 0 at the first, 1 behind the last."""
+        return steps / (self.epochs * self.steps_per_epoch)
+
+    def _rates(self, progress):
+        optimizer = self.settings.optimizer
+        return optimizer.learning_rate * self.learning_rate_scale * factors(optimizer.schedule, progress)
 
     def _record(self, lap):
         """Enter the whole epochs of a lap in the history, keep the lowest, and ask the callbacks."""
@@ -241,14 +254,15 @@ class Run:
         with np.errstate(over="ignore", invalid="ignore"):  # of a training that diverges
             loss, penalty = loss.sum(axis=1) / total, (penalty * mass).sum(axis=1) / total
         figures = {"loss": loss, "penalty": penalty, "objective": loss + penalty}
-        figures["learning_rate"] = np.full(len(results), self.settings.optimizer.learning_rate)
+        epochs_done = self.history.n_epochs + 1 + np.arange(len(results))
+        figures["learning_rate"] = self._rates(self._progress(epochs_done * self.steps_per_epoch - 1))
         figures["seconds"] = np.full(len(results), seconds)
         return figures | {name: np.array([value]) for name, value in self._measured().items()}
 
     def _measured(self):
         """Return what is measured after the epoch: metrics of the training rows, and the validation sets."""
         metrics, n_threads = self.settings.metrics, self.settings.n_threads
-        penalty = self.engine.penalty() if self.sets else 0.0
+        penalty = self._penalty() if self.sets else 0.0
         figures = self.inference.metrics(self.data, metrics, n_threads)
         for name, dataset in self.sets.items():
             loss = self.inference.loss(dataset, n_threads)
@@ -256,6 +270,12 @@ class Run:
             measured |= self.inference.metrics(dataset, metrics, n_threads)
             figures |= {f"{name}_{figure}": value for figure, value in measured.items()}
         return figures
+
+    def _penalty(self):
+        """Return the penalty of the present weights by the strengths of the epoch's last step."""
+        last = self._progress(np.array([(self.history.n_epochs + 1) * self.steps_per_epoch - 1]))
+        numbers = self.engine.plan.numbers(last)
+        return self.engine.penalty(numbers=None if numbers is None else numbers[0])
 
     def _remember_loss(self, results):
         for loss, mass, _ in results[::-1]:

@@ -69,12 +69,23 @@ def kernel_digests():
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
+def schedule_digests():
+    """A hash of the factors of each schedule."""
+    import test_schedules as cases
+
+    return {repr(each): hashlib.sha256(each.factor(cases.T).tobytes()).hexdigest() for each in cases.ALL}
+
+
 def compute(path):
     """Write the trained weights to a file; print the rest as JSON."""
     weights = dict(trainings())
     np.savez(path, **weights)
     config = fr.show_config("dict")
-    print(json.dumps({"level": config["level"], "forced": config["forced"], "kernels": kernel_digests()}))
+    print(
+        json.dumps(
+            {"level": config["level"], "forced": config["forced"], "kernels": kernel_digests() | schedule_digests()}
+        )
+    )
 
 
 # ---- running them
@@ -145,7 +156,7 @@ def test_levels_with_fma_have_one_hash_of_trained_weights(computed, record_prope
 
 
 @needs_two
-def test_every_kernel_has_the_same_bits_on_levels_with_fma(computed):
+def test_kernels_and_schedules_have_the_same_bits_on_levels_with_fma(computed):
     first, *others = (computed[level]["kernels"] for level in FUSED)
     for other in others:
         assert {name for name in first if first[name] != other[name]} == set()

@@ -231,9 +231,16 @@ cdef class Engine:
         memset(result + self.n_trained * self.itemsize, 0, (self.n_params - self.n_trained) * self.itemsize)
         return loss / mass if mass > 0 else 0.0
 
-    def penalty(self, gradient=None):
-        """Sum of the penalties at the parameters; adds their gradients to the flat `gradient` where given."""
+    def penalty(self, gradient=None, *, const double[::1] numbers=None):
+        """Sum of the penalties at the parameters; adds their gradients to the flat `gradient` where given.
+
+        `numbers` (n_scalars,) takes the place of the plan's scalars where given.
+        """
         self._check_flat("gradient", gradient)
+        if numbers is None:
+            numbers = self.scalars
+        elif numbers.shape[0] != self.scalars.shape[0]:
+            raise ValueError(f"numbers must have shape ({self.scalars.shape[0]},), got ({numbers.shape[0]},)")
         cdef char *g = data_of(gradient, writable=True)
         cdef double total = 0
         cdef op_t *op
@@ -244,7 +251,7 @@ cdef class Engine:
             if op.code == PENALTY:
                 total += (<fr_penalty *>op.kernel)(g + op.start * self.itemsize if g is not NULL and op.alpha else NULL,
                                                    self.weights_of + op.start * self.itemsize, op.stop - op.start,
-                                                   self.scalars[op.strength])
+                                                   numbers[op.strength])
         fr_leave(mode)
         return total
 
@@ -256,19 +263,21 @@ cdef class Engine:
 
     def run(self, x, targets, weights, const i64[::1] order, const i64[::1] bounds, const double[::1] rates, state,
             double[:, ::1] results, *, seed, step, const i64[::1] epochs=None, int threads=1,
-            bint stop_at_divergence=True):
+            bint stop_at_divergence=True, const double[:, ::1] numbers=None):
         """Train ``len(rates)`` steps; returns "done", "cancelled" or "diverged".
 
         Step s works on the rows ``order[bounds[s]:bounds[s + 1]]`` with learning rate ``rates[s]`` and the random
         numbers of step ``step + s`` and, for augmentations, of epoch ``epochs[s]`` (None: 0). ``results[s]`` receives
         the sums of w_i l_i and of w_i, and the penalty, all before its update. At most `threads` threads compute.
-        Without `stop_at_divergence` a loss that is not finite is trained on like any other.
+        Without `stop_at_divergence` a loss that is not finite is trained on like any other. ``numbers[s]``, where
+        given, takes the place of the plan's scalars in step s.
         """
         cdef i64 n = self._rows_of(x), n_steps = rates.shape[0], s, largest = 0, nonzeros = -1
         self._check_targets(n, targets, weights)
         self._check_run(n, order, bounds, n_steps, state, results)
         if epochs is not None and epochs.shape[0] != n_steps:
             raise ValueError(f"epochs must have {n_steps} entries, one for each step, got {epochs.shape[0]}")
+        cdef i64 n_numbers = self._check_numbers(numbers, n_steps)
         data_of(self.params, writable=True)
         self.steps_done = 0
         for s in range(n_steps):
@@ -293,6 +302,8 @@ cdef class Engine:
                         status = CANCELLED
                         break
                     run.batch.epoch = epochs[s] if epochs is not None else 0
+                    if n_numbers:
+                        run.scalars = &numbers[s, 0]
                     load(&run, &table, &order[bounds[s]], bounds[s + 1] - bounds[s])
                     status = train_step(&run, rates[s], &memory[0], &results[s, 0], stop_at_divergence)
                     if status:
@@ -409,6 +420,15 @@ cdef class Engine:
         if len(state.buffers) < self.buffers or len(state.scalars) != 2:
             raise ValueError(f"state must have {self.buffers} buffers and 2 scalars")
         return 0
+
+    cdef i64 _check_numbers(self, const double[:, ::1] numbers, i64 n_steps) except -1:
+        """How many scalars change from step to step: none, or all."""
+        if numbers is None:
+            return 0
+        if numbers.shape[0] != n_steps or numbers.shape[1] != self.scalars.shape[0]:
+            raise ValueError(f"numbers must have shape {(n_steps, self.scalars.shape[0])}, "
+                             f"got {(numbers.shape[0], numbers.shape[1])}")
+        return numbers.shape[1]
 
 
 cdef int train_step(run_t *run, double rate, double *memory, double *result, bint stop_at_divergence) except -1 nogil:

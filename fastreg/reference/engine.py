@@ -9,6 +9,7 @@ c) Numbers that overflow are no warnings here: a loss that is not finite ends th
 import signal
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import reduce
 from math import isfinite
 from operator import add
@@ -61,9 +62,12 @@ class Engine:
             weight += _sum(some, len(outputs))
         return total, weight
 
-    def penalty(self, gradient=None):
-        """Return the sum of the penalties; add their gradients to the flat `gradient` where given."""
-        return added(bind_penalties(self.plan, self.params, gradient), 1.0)
+    def penalty(self, gradient=None, *, numbers=None):
+        """Return the sum of the penalties; add their gradients to the flat `gradient` where given.
+
+        `numbers` (n_scalars,) takes the place of the plan's scalars where given.
+        """
+        return added(bind_penalties(_with_numbers(self.plan, numbers), self.params, gradient), 1.0)
 
     def gradient(self, gradient, x, targets, weights=None, *, seed=0, step=0, threads=1):
         """Return one batch's mean data loss in training mode; its gradient overwrites `gradient`."""
@@ -80,7 +84,7 @@ class Engine:
 
     def run(
         self, x, targets, weights, order, bounds, rates, state, results, *, seed, step, epochs=None,
-        threads=1, stop_at_divergence=True,
+        threads=1, stop_at_divergence=True, numbers=None,
     ):  # fmt: skip
         """Train len(rates) steps; return "done", "cancelled" or "diverged".
 
@@ -103,10 +107,12 @@ class Engine:
             Keys of the augmentations' random numbers; None: 0.
         stop_at_divergence : bool
             Whether a loss that is not finite ends the run before that step's update.
+        numbers : float64 (n_steps, n_scalars), optional
+            The plan's scalars step by step, where they change.
         """
         self.steps_done = 0
         data, sizes = (x, targets, weights), np.diff(bounds).tolist()
-        training = _Training(self.plan, self.params, data, sizes, state, seed, step)
+        training = _Training(self.plan, self.params, data, sizes, state, seed, step, numbers)
         epochs = [0] * len(sizes) if epochs is None else epochs.tolist()
         bounds = np.asarray(bounds).tolist()
         with _interrupts_between_steps() as let_through, _quiet():
@@ -144,9 +150,11 @@ class Engine:
 class _Training:
     """What a run holds from its first step to its last: workspaces, gradient, noise, optimizer."""
 
-    def __init__(self, plan, params, data, sizes, state, seed, step):
-        gradient = np.zeros_like(params)
-        self._noise = Noise(plan, max(sizes, default=0), seed, step, len(sizes))
+    def __init__(self, plan, params, data, sizes, state, seed, step, numbers):
+        self._first_step, self._numbers = step, numbers
+        plan = _with_numbers(plan, plan.scalars)  # whose numbers change step by step
+        self._scalars, gradient = plan.scalars, np.zeros_like(params)
+        self._noise = Noise(plan, max(sizes, default=0), seed, step, len(sizes), numbers)
         self._batches = {
             rows: _Batch(plan, Pass(plan, params, rows, gradient, self._noise), *data) for rows in set(sizes)
         }
@@ -156,6 +164,8 @@ class _Training:
     def step(self, rows, rate, keys, stop_at_divergence):
         """One step; return its figures. No update where the loss is not finite or all weights are 0."""
         self._noise.step = keys.step
+        if self._numbers is not None:
+            self._scalars[:] = self._numbers[keys.step - self._first_step]
         batch = self._batches[len(rows)]
         weight = batch.load(rows, keys)
         loss, scale = batch.forward_and_loss(_inverse(weight)), _inverse(weight) if self._per_batch else 1.0
@@ -193,6 +203,11 @@ class _Batch:
 
     def forward_and_loss(self, scale):
         return self._bound.forward_and_loss(self._targets, self._weights, scale)
+
+
+def _with_numbers(plan, numbers):
+    """Return the plan with a copy of these numbers as its scalars."""
+    return plan if numbers is None else replace(plan, scalars=np.array(numbers, np.float64))
 
 
 def _dense(x):

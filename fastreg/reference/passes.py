@@ -19,21 +19,22 @@ _MASKED = (b"dropout", b"relu")  # kernels whose masks are drawn for many steps 
 class Noise:
     """The random numbers of all layers, at the step that `step` says: the masks of dropouts, and the keys of the rest.
 
-    The first row of a pass is the table's row `first_row`.
+    The first row of a pass is the table's row `first_row`. `numbers` has a row of the plan's scalars for each step from
+    the first one on, where they change.
     """
 
-    def __init__(self, plan, rows, seed, step, n_steps=1):
+    def __init__(self, plan, rows, seed, step, n_steps=1, numbers=None):
         self.step, self.first_row = step, 0
         self._seed, self._scalars = seed, plan.scalars
         self._layers = {}
         philox = None
         dropouts = np.isin(plan.forward["op"], (b"dense", b"noise")) & np.isin(plan.forward["kernel"], _MASKED)
         for record in plan.forward[dropouts & (plan.forward["rate"] != NONE)]:
-            rate, layer = float(plan.scalars[record["rate"]]), int(record["layer"])
-            if threshold_and_scale(rate)[0] > 0:
+            rates, layer = (plan.scalars if numbers is None else numbers.T)[record["rate"]], int(record["layer"])
+            if np.any(threshold_and_scale(rates)[0]):
                 philox = philox or Philox(seed)
                 shape = rows, int(record["n_out"])
-                self._layers[layer] = Masks(philox, shape, rate, layer, n_steps)
+                self._layers[layer] = Masks(philox, shape, rates, layer, n_steps, step)
 
     def masks(self, record):
         """Return the `Masks` of an operation, None where it drops nothing."""
@@ -204,14 +205,14 @@ def _drop(record, bound, x, *, behind_relu=False):
     masks = bound.noise.masks(record) if bound.noise else None
     if masks is None:
         return None
-    noise, rows, scale = bound.noise, bound.rows, masks.scale
+    noise, rows = bound.noise, bound.rows
     slope = bound.slopes[int(record["layer"])] = np.empty_like(x)
 
     def drop():
         stays = masks.at(noise.step, noise.first_row + rows)[noise.first_row :]
         if behind_relu:
             stays = np.logical_and(stays, x > 0)
-        np.multiply(stays, scale, out=slope, dtype=slope.dtype)
+        np.multiply(stays, masks.scale_at(noise.step), out=slope, dtype=slope.dtype)
         np.multiply(x, slope, out=x)
 
     return drop

@@ -108,18 +108,13 @@ class Masks:
     philox : Philox
     shape : tuple
         (rows, columns) of the largest batch; a smaller one uses the first rows of the same mask.
-    rate : float
+    rate : float, or array of the rates of `first_step` and those behind it
     layer : int
     n_steps : int
         How many steps will be asked for at most, one after the other.
-
-    Attributes
-    ----------
-    scale : float
-        What the units that stay are multiplied by.
     """
 
-    def __init__(self, philox, shape, rate, layer, n_steps=1):
+    def __init__(self, philox, shape, rate, layer, n_steps=1, first_step=0):
         rows, columns = shape
         stride = -(-columns // 16) * 16
         at_once = max(philox.capacity * NUMBERS // max(rows * stride, 1), 1)
@@ -128,8 +123,8 @@ class Masks:
         self._kept = np.empty((at_once, rows * stride), bool)
         self._masks = self._kept.reshape(at_once, rows, stride)[:, :, :columns]
         self._philox, self._layer = philox, layer
-        self._threshold, self.scale = threshold_and_scale(rate)
-        self._first = -at_once
+        self._thresholds, self._scales = map(np.atleast_1d, threshold_and_scale(rate))
+        self._first_rate, self._first = first_step, -at_once
 
     def at(self, step, rows):
         """Return the first rows of the mask of one step, (rows, columns): True where a unit stays."""
@@ -138,20 +133,30 @@ class Masks:
             self._first = step
         return self._masks[step - self._first, :rows]
 
+    def scale_at(self, step):
+        """Return what the units that stay are multiplied by in one step."""
+        return float(self._scales[self._place(step)])
+
+    def _place(self, step):
+        """Return where the rate of a step, any 64 bits, stands."""
+        return min(step - self._first_rate, len(self._scales) - 1)
+
     def _draw(self, first_step):
         n_steps, n_blocks = self._kept.shape[0], self._kept.shape[1] // NUMBERS
         part = self._philox.capacity if n_steps == 1 else n_blocks  # one step may take several draws
+        places = self._place(first_step) + np.arange(n_steps)
+        thresholds = self._thresholds.take(places, mode="clip")[:, None]
         for block in range(0, n_blocks, part):
             n = min(part, n_blocks - block)
             words = self._philox.draw(DROPOUT << 16 | self._layer, first_step, n_steps, block, n)
             kept = self._kept[:, NUMBERS * block : NUMBERS * (block + n)]
-            np.greater_equal(words.view("<u2").reshape(n_steps, -1), self._threshold, out=kept)
+            np.greater_equal(words.view("<u2").reshape(n_steps, -1), thresholds, out=kept)
 
 
 def threshold_and_scale(rate):
-    """Return T, below which a number drops its unit, and the factor of the units that are kept."""
-    threshold = min(round(65536 * rate), 65535)
-    return threshold, 65536 / (65536 - threshold)
+    """Return T, below which a number drops its unit, and the factor of the units that are kept: of one rate or many."""
+    threshold = np.minimum(np.rint(65536 * np.asarray(rate)), 65535)
+    return threshold.astype(np.uint16), 65536 / (65536 - threshold)
 
 
 def dropout_mask(out, rate, *, seed, step=0, layer=0, first_row=0):
@@ -159,7 +164,7 @@ def dropout_mask(out, rate, *, seed, step=0, layer=0, first_row=0):
     shape = first_row + len(out), out.shape[1]
     blocks = shape[0] * -(-shape[1] // 16) * 2
     masks = Masks(Philox(seed, min(max(blocks, 1), CAPACITY)), shape, rate, layer)
-    np.multiply(masks.at(step, shape[0])[first_row:], masks.scale, out=out, dtype=out.dtype)
+    np.multiply(masks.at(step, shape[0])[first_row:], masks.scale_at(step), out=out, dtype=out.dtype)
 
 
 def dropout(out, x, rate, *, seed, step=0, layer=0, first_row=0):

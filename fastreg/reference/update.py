@@ -19,14 +19,14 @@ def bind_penalties(plan, params, gradient=None, within=None):
     """
     calls = []
     for record, span in _inside(plan, b"penalty", within or slice(0, len(params))):
-        kernel, strength = getattr(kernels, record["kernel"].decode()), _scalar(plan, record, "strength")
+        kernel, strength = getattr(kernels, record["kernel"].decode()), _number(plan, record, "strength")
         slope = gradient[span] if gradient is not None and record["alpha"] else None
         calls.append(partial(_penalty, kernel, params[span], strength, slope))
     return calls
 
 
 def _penalty(kernel, w, strength, slope, scale):
-    return kernel(w, strength * scale, slope)
+    return kernel(w, strength() * scale, slope)
 
 
 class Update:
@@ -67,8 +67,9 @@ def _moves_by_block(plan):
     """Yield a record of the optimizer's move and a block of the parameters that move so."""
 
     def alike(record):
-        rate, decay = _scalar(plan, record, "rate"), _scalar(plan, record, "decay")
-        return record["kernel"], rate, decay, _floor(plan, record)
+        names = ("rate", "decay", "strength") if record["kernel"] == b"adam" else ("rate", "decay")  # a floor is Adam's
+        places = [int(record[name]) for name in names]
+        return record["kernel"], [(plan.scalars[n], plan.schedules.get(n)) if n != NONE else None for n in places]
 
     for _, group in groupby(plan.update[plan.update["op"] == b"update"], alike):
         moves = list(group)
@@ -95,18 +96,18 @@ def _bind_moves(plan, move, block, params, gradient, state):
 
 
 def _running_average(plan, move, arrays):
-    share = _scalar(plan, move, "rate")
-    return lambda rate, t, step, scale: kernels.running_average(*arrays[:2], learning_rate=share)
+    share = _number(plan, move, "rate")
+    return lambda rate, t, step, scale: kernels.running_average(*arrays[:2], learning_rate=share())
 
 
 def _sgd(plan, move, arrays):
-    decay = _scalar(plan, move, "decay")
+    decay = _number(plan, move, "decay")
     update = partial(kernels.sgd, *arrays, **plan.settings)
-    return lambda rate, t, step, scale: update(learning_rate=rate, decay=rate * decay)
+    return lambda rate, t, step, scale: update(learning_rate=rate, decay=rate * decay())
 
 
 def _adam(plan, move, arrays, sizes):
-    decay, floor = _scalar(plan, move, "decay"), _floor(plan, move)
+    decay, floor = _number(plan, move, "decay"), _number(plan, move, "strength")
     settings = dict(plan.settings)
     epsilon, beta2 = settings.pop("epsilon"), settings["beta2"]
     hat = settings.pop("epsilon_hat")
@@ -114,19 +115,15 @@ def _adam(plan, move, arrays, sizes):
 
     def one_step(rate, t, step, scale):
         corrected = epsilon / sqrt(1 - beta2**t) if hat else epsilon
-        update(learning_rate=rate, t=t, decay=rate * decay, epsilon=corrected, floor=floor * scale)
+        update(learning_rate=rate, t=t, decay=rate * decay(), epsilon=corrected, floor=floor() * scale)
 
     return one_step
 
 
 def _prox(plan, record, w, sizes):
     """Step sizes are one number for SGD, and one per weight for Adam."""
-    kernel, strength = getattr(kernels, record["kernel"].decode()), _scalar(plan, record, "strength")
-    return lambda rate, t, step, scale: kernel(w, step if sizes is None else sizes, strength * scale)
-
-
-def _floor(plan, move):
-    return _scalar(plan, move, "strength") if move["kernel"] == b"adam" else 0.0
+    kernel, strength = getattr(kernels, record["kernel"].decode()), _number(plan, record, "strength")
+    return lambda rate, t, step, scale: kernel(w, step if sizes is None else sizes, strength() * scale)
 
 
 def _inside(plan, name, block):
@@ -137,6 +134,6 @@ def _inside(plan, name, block):
             yield record, span
 
 
-def _scalar(plan, record, name):
-    """Return the number that a record points to, 0 where it points to none."""
-    return float(plan.scalars[record[name]]) if record[name] != NONE else 0.0
+def _number(plan, record, name):
+    """Return a call for what the number that a record points to is at present; 0 where it points to none."""
+    return partial(plan.scalars.item, int(record[name])) if record[name] != NONE else lambda: 0.0
