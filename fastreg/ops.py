@@ -26,8 +26,11 @@ Operations, by segment
     backward  noise_backward (dy -> dx), dense_backward (x, y, dy -> dx; dy becomes dz on the way),
               activation_backward (dy, y -> dx), drop_connect_backward (of the weights' gradient), norm_sums (x, dy:
               the gradients of scale and shift), norm_backward (x, dy -> dx); activation (a copy) and add on gradients
-    update    per range: penalty*, update (strength = the floor that a proximal L1 asks of Adam; rate: its own
-              learning rate, of running statistics), prox*
+    measure   per range, where the gradient is clipped by its norm, for all ranges before the update: penalty*, squares
+              (strength = the largest norm)
+    update    per range: penalty*, clip (kernel = clamp: strength = the bound; rescale: by what the norm asks for),
+              update (strength = the floor that a proximal L1 asks of Adam; rate: its own learning rate, of running
+              statistics), prox*
 """
 
 import numpy as np

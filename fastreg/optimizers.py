@@ -11,12 +11,19 @@ class Optimizer:
     """What all optimizers have in common."""
 
     schedule: Schedule | None
+    clip_norm: float | None
+    clip_value: float | None
 
     def _check(self, **intervals):
         """Settle numbers in their intervals, and what all optimizers have."""
         for name, interval in intervals.items():
             object.__setattr__(self, name, check_number(name, getattr(self, name), interval))
         as_schedule("schedule", self.schedule)
+        for name in ("clip_norm", "clip_value"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check_number(name, getattr(self, name), "(0, inf)"))
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError(f"clip_norm={self.clip_norm} and clip_value={self.clip_value}: choose one of them")
 
     __repr__ = brief
 
@@ -35,6 +42,11 @@ class SGD(Optimizer):
     nesterov : bool, default False; needs a momentum above 0
     schedule : Schedule, optional
         Multiplies the learning rate step by step through each `fit`, such as `Cosine()`.
+    clip_norm : float > 0, optional
+        A gradient of all parameters together whose Euclidean norm is larger is multiplied by clip_norm / norm (Pascanu,
+        Mikolov and Bengio, 2013). The gradients of penalties count; a proximal L1 acts after the move.
+    clip_value : float > 0, optional
+        Each element of the gradient is clipped to -clip_value .. clip_value. One of the two at most.
     """
 
     learning_rate: float = 0.01
@@ -42,6 +54,8 @@ class SGD(Optimizer):
     nesterov: bool = False
     _: KW_ONLY
     schedule: Schedule | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
     kernel: ClassVar[str] = "sgd"
 
@@ -76,7 +90,7 @@ class Adam(Optimizer):
     beta1, beta2 : float in [0, 1), default 0.9 and 0.999: decay rates of the two moments
     epsilon : float > 0, default 1e-8
     epsilon_hat : bool, default False
-    schedule : Schedule, optional
+    schedule, clip_norm, clip_value : optional
         As for `SGD`.
     """
 
@@ -87,6 +101,8 @@ class Adam(Optimizer):
     _: KW_ONLY
     epsilon_hat: bool = False
     schedule: Schedule | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
     kernel: ClassVar[str] = "adam"
     buffers: ClassVar[int] = 2
@@ -110,7 +126,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon, epsilon_hat, schedule : as for `Adam`
+    learning_rate, beta1, beta2, epsilon, epsilon_hat, schedule, clip_norm, clip_value : as for `Adam`
     weight_decay : float >= 0, default 0.01
     """
 

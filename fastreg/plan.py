@@ -1,7 +1,8 @@
 """Lowering: layers, penalties, loss and optimizer become a plan, arrays of operations and of numbers.
 
 a) A plan holds what is computed, and no Python (but a user's own loss): both interpreters run the same records.
-b) Three segments, forward, backward and update, can each be run alone. One before them changes the batch.
+b) Three segments, forward, backward and update, can each be run alone. One before them changes the batch. Clipping by
+   the gradient's norm puts one before the update, which adds the penalties' gradients and measures it.
 c) Operations are coarse, one per layer where possible: an activation is fused into its `Dense`, a dropout
    behind a ReLU too (its backward pass needs no mask: the dropped units are those with output 0).
 d) Numbers that schedules or many models side by side may change stand in `Plan.scalars`, not in records.
@@ -11,7 +12,7 @@ e) Parameters with the same penalties and decay that lie side by side are one ra
 
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Plan:
         The slot of the raw outputs.
     first_gradient : int
         The first slot of gradients: that of the outputs.
-    batch, forward, loss, backward, update : ndarray of OP
+    batch, forward, loss, backward, measure, update : ndarray of OP
         `batch` is run in training alone.
     scalars : ndarray of float64
         Rates, strengths and decays; records point into it.
@@ -67,6 +68,7 @@ class Plan:
     forward: np.ndarray
     loss: np.ndarray
     backward: np.ndarray
+    measure: np.ndarray
     update: np.ndarray
     scalars: np.ndarray
     schedules: dict
@@ -101,9 +103,16 @@ class Plan:
 
     def __str__(self):
         lines = [f"plan: {self.layout.n_parameters} parameters, {self.dtype}, slots {self.slots}"]
-        for segment in (*["batch"][: len(self.batch)], "forward", "loss", "backward", "update"):
+        around = {name: [name][: len(getattr(self, name))] for name in ("batch", "measure")}
+        for segment in (*around["batch"], "forward", "loss", "backward", *around["measure"], "update"):
             lines += [segment, *("  " + describe(record, self.scalars) for record in getattr(self, segment))]
         return "\n".join(lines)
+
+    @property
+    def penalties(self):
+        """The records of the penalties, range by range."""
+        both = np.concatenate([self.measure, self.update])
+        return both[both["op"] == b"penalty"]
 
 
 def describe(record, scalars):
@@ -198,7 +207,8 @@ class Body:
         scalars = self.scalars.copy()
         batch = _batch(augment, self.slots[0], scalars)
         by_label = bool(labels) and all(operation["op"] != "mix" for operation in batch)
-        update, kernel = _update(self.layout, self.penalties, optimizer, scalars), self.loss.kernel(by_label)
+        measure, update = _update(self.layout, self.penalties, optimizer, scalars)
+        kernel = self.loss.kernel(by_label)
         if optimizer is not None:
             update += _averages(self.layout, self.momenta)
         return Plan(
@@ -210,6 +220,7 @@ class Body:
             forward=self.forward,
             loss=records([_loss(self, by_label, optimizer is not None, scalars)]),
             backward=self.backward,
+            measure=records(measure),
             update=records(update),
             scalars=np.array(scalars, dtype=np.float64),
             schedules=scalars.schedules,
@@ -273,21 +284,23 @@ def _loss(body, labels, training, scalars):
 
 
 def _update(layout, penalties, optimizer, scalars):
-    """Return the update segment: for each range its penalties, the optimizer's move, its prox steps."""
+    """Return the segments measure and update: for each range its penalties, the optimizer's move, its prox steps."""
     decay = getattr(optimizer, "weight_decay", 0.0)
 
     def rule(field):
         return penalties[field.name], decay if len(field.shape) > 1 else 0.0
 
-    operations = []
+    measure: list[dict] = []
+    update: list[dict] = []
+    clip = Clip(*(NONE if number is None else put(number, scalars) for number in _bounds(optimizer)))
     trained = (field for field in layout.fields if field.trained)
     ranges = [(key, next(fields)) for key, fields in groupby(trained, rule)]
     stops = [field.start for _, field in ranges[1:]] + [layout.trained]  # with the gap: it is zero
     for ((penalty, decay_here), field), stop in zip(ranges, stops, strict=True):
         span = {"start": field.start, "stop": stop}
-        terms = penalty.terms() if penalty else ()
-        operations += _range_update(terms, decay_here, optimizer, span, scalars)
-    return operations
+        before, after = _range_update(penalty.terms() if penalty else (), decay_here, optimizer, clip, span, scalars)
+        measure, update = measure + before, update + after
+    return measure, update
 
 
 def _averages(layout, momenta):
@@ -299,15 +312,33 @@ def _averages(layout, momenta):
     ]
 
 
-def _range_update(terms, decay, optimizer, span, scalars):
+class Clip(NamedTuple):
+    """Where the largest norm and the largest element of a gradient stand among the scalars."""
+
+    norm: int
+    value: int
+
+
+def _bounds(optimizer):
+    return getattr(optimizer, "clip_norm", None), getattr(optimizer, "clip_value", None)
+
+
+def _range_update(terms, decay, optimizer, clip, span, scalars):
+    """Return what a range adds to the segments measure and update."""
     terms = sorted(terms, key=lambda term: term.kernel)  # L2 + L1 is L1 + L2 to the last bit
     strengths = [put(term.strength, scalars, term.schedule) for term in terms]
-    operations = [
+    penalties = [
         op("penalty", kernel=term.kernel, strength=strength, alpha=float(term.gradient), **span)
         for term, strength in zip(terms, strengths, strict=True)
     ]
     if optimizer is None:
-        return operations
+        return [], penalties
+    measure, operations = [], penalties
+    if clip.norm != NONE:
+        measure = [*penalties, op("squares", kernel="square_sum", strength=clip.norm, **span)]
+        operations = [op("clip", kernel="rescale", **span)]
+    elif clip.value != NONE:
+        operations = [*penalties, op("clip", kernel="clamp", strength=clip.value, **span)]
     floor = [s for term, s in zip(terms, strengths, strict=True) if term.floor]
     operations.append(
         op("update", kernel=optimizer.kernel, strength=floor[0] if floor else NONE,
@@ -318,4 +349,4 @@ def _range_update(terms, decay, optimizer, span, scalars):
         for term, strength in zip(terms, strengths, strict=True)
         if term.prox
     ]
-    return operations
+    return measure, operations

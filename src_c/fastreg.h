@@ -101,6 +101,10 @@ typedef void fr_prox(void *w, const void *step, i64 n, double same, double stren
 /* w <- w + move(g, state), state m and v (NULL where the optimizer has none); step (NULL: not wanted) receives
  * the effective step size of each element. Returns the penalties s->l1 and s->l2 before. */
 typedef double fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n, const fr_step *s);
+/* returns the sum of the squares of x (n,) */
+typedef double fr_squares(const void *x, i64 n);
+/* x (n,) times a number, or clamped to -number .. number */
+typedef void fr_clip(void *x, i64 n, double number);
 /* y = x with noise of this rate (or deviation); x NULL: the noise itself, of zeros where it is added and of ones where it
  * multiplies. Row r of the batch and unit j have random numbers of their own; first_row is that of the first row here.
  * value: what stands in place of a masked number. y may be x but where rows of the batch are swapped. */

@@ -12,6 +12,7 @@
 #include "loss.c"
 #include "penalty.c"
 #include "optim.c"
+#include "clip.c"
 #include "rng.c"
 #include "norm.c"
 #include "augment.c"

@@ -286,6 +286,16 @@ def update_arguments(name, draw, size):
         }  # fmt: skip
 
 
+def squares_arguments(name, draw, size):
+    yield {"x": draw(size)}
+    yield {"x": draw(3, size, scale=1e15)}
+
+
+def clip_arguments(name, draw, size):
+    for number in (0.0, 0.3, 2.0):
+        yield {"x": InOut(draw(size)), {"rescale": "factor", "clamp": "bound"}[name]: number}
+
+
 def noise_arguments(name, draw, size):
     rates = "sigma" if name in ("gaussian_noise", "multiplicative_noise") else "rate"
     options = [{"value": -2.5}, {}] if name == "feature_mask" else [{}]
@@ -420,6 +430,8 @@ FAMILIES = {
     "penalty": (penalty_arguments, [*BY_SIZE, (4095,), (4096,), (4097,), (10000,)]),
     "prox": (prox_arguments, BY_SIZE),
     "update": (update_arguments, BY_SIZE),
+    "squares": (squares_arguments, [*BY_SIZE, (4095,), (4096,), (4097,), (10000,)]),
+    "clip": (clip_arguments, BY_SIZE),
     "noise": (noise_arguments, BY_SIZE),
     "sum": (sum_arguments, BY_SIZE),
     "moments": (moments_arguments, NORM_SHAPES),
@@ -1031,6 +1043,7 @@ FREE = [  # another length is another meaning, and seen as such elsewhere; a sin
     ("csr_transpose", "starts", "shape"), ("csr_transpose", "starts_t", "shape"), ("csr_transpose", "rows", "shape"),
     ("gather_one_hot", "out", "shape"), ("gather_one_hot", "labels", "shape"),
     ("gather_one_hot", "out", "mixed"), *[(name, "keep", "mixed") for name in KERNELS if KERNELS[name] == "mix"],
+    *((name, "x", how) for name in ("square_sum", "rescale", "clamp") for how in ("shape", "mixed")),  # it stands alone
 ]  # fmt: skip
 DAMAGE = [
     (name, argument, how)

@@ -243,11 +243,12 @@ cdef class Engine:
             raise ValueError(f"numbers must have shape ({self.scalars.shape[0]},), got ({numbers.shape[0]},)")
         cdef char *g = data_of(gradient, writable=True)
         cdef double total = 0
-        cdef op_t *op
+        cdef const segment_t *ranges = &self.program.c.measure if self.program.c.measure.n else &self.program.c.update
+        cdef const op_t *op
         cdef int i
         cdef u64 mode = fr_enter()
-        for i in range(self.program.c.update.n):
-            op = &self.program.c.update.ops[i]
+        for i in range(ranges.n):
+            op = &ranges.ops[i]
             if op.code == PENALTY:
                 total += (<fr_penalty *>op.kernel)(g + op.start * self.itemsize if g is not NULL and op.alpha else NULL,
                                                    self.weights_of + op.start * self.itemsize, op.stop - op.start,
@@ -351,7 +352,8 @@ cdef class Engine:
                 or space.sparse != sparse:
             slots = (0, *self.plan.slots[1:]) if sparse else self.plan.slots
             widest = max(slots)
-            partials = max(self.program.c.chunks, (rows + FR_ROW_CHUNK - 1) // FR_ROW_CHUNK)
+            partials = max(self.program.c.update.chunks, 2 * self.program.c.measure.chunks,
+                           (rows + FR_ROW_CHUNK - 1) // FR_ROW_CHUNK)
             scratch = max(FR_PANEL_SCRATCH(widest), FR_WEIGHT_SCRATCH(rows, widest), <i64>FR_CHUNK)
             self.workspace = None  # before the next one is made
             self.workspace = Workspace(slots, rows, self.itemsize, self.n_params, self.n_outputs, partials, scratch,

@@ -969,6 +969,60 @@ def running_average(w, values, *, learning_rate):
     _update("running_average", {"w": w, "values": values}, {"m": None, "v": None, "step": None}, &s)
 
 
+# ---- clipping -------------------------------------------------------------------------------------------------------
+
+
+cdef double _squares(const real[::1] x) except? -1:
+    cdef fr_squares *kernel = <fr_squares *>kernel_named("squares", "square_sum", real is double)
+    cdef double total = 0
+    cdef u64 mode
+    if x.shape[0]:
+        with nogil:
+            mode = fr_enter()
+            total = kernel(&x[0], x.shape[0])
+            fr_leave(mode)
+    return total
+
+
+def square_sum(x):
+    """The sum of the squares of x, an array of any shape, in float64: the square of its Euclidean norm."""
+    return _squares[double](_flat(x)) if _same_dtype({"x": x}, {}) else _squares[float](_flat(x))
+
+
+cdef int _clip(str name, real[::1] x, double number) except -1:
+    cdef fr_clip *kernel = <fr_clip *>kernel_named("clip", name, real is double)
+    cdef u64 mode
+    if x.shape[0]:
+        with nogil:
+            mode = fr_enter()
+            kernel(&x[0], x.shape[0], number)
+            fr_leave(mode)
+    return 0
+
+
+def rescale(x, factor):
+    """Multiply x, an array of any shape, by one number, in place."""
+    if _same_dtype({"x": x}, {}):
+        _clip[double]("rescale", _flat(x), factor)
+    else:
+        _clip[float]("rescale", _flat(x), factor)
+
+
+def clamp(x, bound):
+    """Clip each element of x, an array of any shape, to -bound .. bound, in place; NaN stays NaN.
+
+    Parameters
+    ----------
+    x : array
+    bound : float >= 0
+    """
+    _strength("bound", bound)
+    if _same_dtype({"x": x}, {}):
+        _clip[double]("clamp", _flat(x), bound)
+    else:
+        _clip[float]("clamp", _flat(x), bound)
+
+
 # ---- random numbers -------------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,8 @@ cdef enum:
     PENALTY
     UPDATE
     PROX
+    SQUARES
+    CLIP
 
 
 ctypedef struct op_t:
@@ -41,10 +43,11 @@ ctypedef struct op_t:
 ctypedef struct segment_t:
     op_t *ops
     int n
+    i64 chunks  # of FR_CHUNK parameters that all its ranges have
 
 
 ctypedef struct program_t:
-    segment_t batch, forward, loss, backward, update
+    segment_t batch, forward, loss, backward, measure, update
     fr_product *product_nn
     fr_product *product_nt
     fr_product *product_tn
@@ -65,7 +68,6 @@ ctypedef struct program_t:
     bint penalty_per_batch  # strengths are divided by the batch's sum of weights
     i64 output  # the slot of the raw outputs
     PyObject *own_loss  # of a user, called with the GIL where the loss has no kernel; else NULL
-    i64 chunks  # of FR_CHUNK parameters that the update goes through
 
 
 cdef class Program:

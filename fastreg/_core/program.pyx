@@ -26,12 +26,14 @@ _OPERATIONS = {
     b"penalty": (PENALTY, "penalty"),
     b"update": (UPDATE, "update"),
     b"prox": (PROX, "prox"),
+    b"squares": (SQUARES, "squares"),
+    b"clip": (CLIP, "clip"),
 }
 
 
 @cython.final
 cdef class Program:
-    """The five segments of a plan, the kernels of its dtype, and the optimizer's numbers."""
+    """The segments of a plan, the kernels of its dtype, and the optimizer's numbers."""
 
     def __cinit__(self, plan):
         cdef bint double = plan.dtype.itemsize == 8
@@ -48,7 +50,7 @@ cdef class Program:
         self.c.blend_targets = <fr_blend_targets *>kernel_named("blend_targets", "blend_targets", double)
         self.c.dropout = <fr_noise *>kernel_named("noise", "dropout", double)
         self.c.add = <fr_sum *>kernel_named("sum", "add", double)
-        names = ("batch", "forward", "loss", "backward", "update")
+        names = ("batch", "forward", "loss", "backward", "measure", "update")
         cdef list segments = [getattr(plan, name).tolist() for name in names]
         self.ops = <op_t *>calloc(sum(map(len, segments)) + 1, sizeof(op_t))
         if self.ops is NULL:
@@ -58,10 +60,11 @@ cdef class Program:
         self.c.forward, op = bind_segment(op, segments[1], double), op + len(segments[1])
         self.c.loss, op = bind_segment(op, segments[2], double), op + len(segments[2])
         self.c.backward, op = bind_segment(op, segments[3], double), op + len(segments[3])
-        self.c.update = bind_segment(op, segments[4], double)
+        self.c.measure, op = bind_segment(op, segments[4], double), op + len(segments[4])
+        self.c.update = bind_segment(op, segments[5], double)
         self.c.mixes = plan.mixes
         self.c.output = plan.output
-        self.c.chunks = count_chunks(&self.c.update)
+        self.c.measure.chunks, self.c.update.chunks = count_chunks(&self.c.measure), count_chunks(&self.c.update)
         take_into_updates(&self.c.update, kernel_named("penalty", "l1", double), kernel_named("penalty", "l2", double))
         for name, value in plan.settings.items():
             if name == "epsilon_hat":
@@ -84,7 +87,7 @@ cdef segment_t bind_segment(op_t *ops, list records, bint double) except *:
     for record in records:
         bind(&ops[i], record, double)
         i += 1
-    return segment_t(ops, i)
+    return segment_t(ops, i, 0)
 
 
 cdef int bind(op_t *op, tuple record, bint double) except -1:
@@ -100,13 +103,13 @@ cdef int bind(op_t *op, tuple record, bint double) except -1:
     return 0
 
 
-cdef i64 count_chunks(segment_t *update) noexcept:
+cdef i64 count_chunks(segment_t *ranges) noexcept:
     """How many chunks the ranges of parameters have; operations of one range follow each other."""
     cdef i64 chunks = 0
     cdef int i
-    for i in range(update.n):
-        if i == 0 or update.ops[i].start != update.ops[i - 1].start:
-            chunks += (update.ops[i].stop - update.ops[i].start + FR_CHUNK - 1) // FR_CHUNK
+    for i in range(ranges.n):
+        if i == 0 or ranges.ops[i].start != ranges.ops[i - 1].start:
+            chunks += (ranges.ops[i].stop - ranges.ops[i].start + FR_CHUNK - 1) // FR_CHUNK
     return chunks
 
 

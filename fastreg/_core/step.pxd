@@ -1,7 +1,7 @@
 from libc.stdint cimport int32_t
 
 from fastreg._core.mixing cimport mixing_t
-from fastreg._core.program cimport op_t, program_t
+from fastreg._core.program cimport op_t, program_t, segment_t
 from fastreg._core.table cimport fr_step, i64, u64
 from fastreg._core.workspace cimport memory_t
 
@@ -65,8 +65,10 @@ ctypedef struct run_t:
     mixing_t mixing
     i64 per_item  # rows or chunks
     tiles_t product, gradient
+    const segment_t *ranges  # the segment that goes through the parameters
     fr_step settings  # of this update
     double step_size
+    double clip  # what the gradient is multiplied by
     bint move
 
 

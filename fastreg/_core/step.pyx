@@ -650,8 +650,7 @@ cdef void infer(run_t *run, const table_t *table, i64 at, char *out, i64 rows) n
 cdef double update(run_t *run, double rate, double *memory, bint move) noexcept nogil:
     """Penalties, move and proximal steps of all parameters; returns the penalty before the move. memory: [t, c]."""
     cdef const program_t *program = run.program
-    cdef double work = PARAMETER * run.n_params, total = 0
-    cdef i64 i
+    cdef double total = 0
     run.settings, run.move = program.settings, move
     run.settings.learning_rate = rate
     if move:
@@ -663,9 +662,31 @@ cdef double update(run_t *run, double rate, double *memory, bint move) noexcept 
         run.settings.correction2 = 1 - fr_power(run.settings.beta2, <i64>memory[0])
         if program.epsilon_hat:
             run.settings.epsilon /= sqrt(run.settings.correction2)
+    if program.measure.n:
+        total = through_parameters(run, &program.measure)
+        run.clip = clip_factor(run) if move else 1
+    return total + through_parameters(run, &program.update)
+
+
+cdef double clip_factor(run_t *run) noexcept nogil:
+    """What makes the gradient's norm the largest that is allowed; 1 where it is none larger, or NaN."""
+    cdef const segment_t *measure = &run.program.measure
+    cdef double *squares = run.memory.partial + measure.chunks
+    cdef double largest = run.scalars[measure.ops[measure.n - 1].strength], total = 0
+    cdef i64 i
+    for i in range(measure.chunks):
+        total += squares[i]
+    return largest / sqrt(total) if sqrt(total) > largest else 1
+
+
+cdef double through_parameters(run_t *run, const segment_t *ranges) noexcept nogil:
+    """All operations of a segment on all its ranges; returns the penalties that are among them."""
+    cdef double work = PARAMETER * run.n_params, total = 0
+    cdef i64 i
+    run.ranges = ranges
     run.work += work  # no look at signals in here: an update is made as a whole
-    share(run, update_chunks, cut(run, work, program.chunks), work)
-    for i in range(program.chunks):
+    share(run, update_chunks, cut(run, work, ranges.chunks), work)
+    for i in range(ranges.chunks):
         total += run.memory.partial[i]
     return total
 
@@ -673,8 +694,8 @@ cdef double update(run_t *run, double rate, double *memory, bint move) noexcept 
 cdef void update_chunks(void *job, i64 item, int worker) noexcept nogil:
     """Chunks are numbered through all ranges: find each range's first, and do those that are in this item."""
     cdef run_t *run = <run_t *>job
-    cdef const segment_t *ops = &run.program.update
-    cdef i64 chunk = item * run.per_item, end = min(chunk + run.per_item, run.program.chunks), of_range = 0, chunks
+    cdef const segment_t *ops = run.ranges
+    cdef i64 chunk = item * run.per_item, end = min(chunk + run.per_item, ops.chunks), of_range = 0, chunks
     cdef int first = 0, last
     while first < ops.n and chunk < end:
         last = first
@@ -682,26 +703,26 @@ cdef void update_chunks(void *job, i64 item, int worker) noexcept nogil:
             last += 1
         chunks = (ops.ops[first].stop - ops.ops[first].start + FR_CHUNK - 1) // FR_CHUNK
         while chunk < min(end, of_range + chunks):
-            run.memory.partial[chunk] = update_chunk(run, first, last, (chunk - of_range) * FR_CHUNK, worker)
+            update_chunk(run, first, last, chunk, (chunk - of_range) * FR_CHUNK, worker)
             chunk += 1
         of_range += chunks
         first = last
 
 
-cdef double update_chunk(run_t *run, int first, int last, i64 offset, int worker) noexcept nogil:
-    cdef const op_t *op = &run.program.update.ops[first]
+cdef void update_chunk(run_t *run, int first, int last, i64 chunk, i64 offset, int worker) noexcept nogil:
+    """The operations first .. last on one chunk of their range; the penalties are put down by the chunk's number."""
+    cdef const op_t *op = &run.ranges.ops[first]
     cdef i64 size = run.itemsize, at = op.start + offset, n = min(FR_CHUNK, op.stop - at)
     cdef char *weight = run.params + at * size
     cdef char *gradient = run.memory.gradient + at * size
     cdef char *m = run.buffers + at * size if run.n_buffers > 0 else NULL
     cdef char *v = run.buffers + (run.n_params + at) * size if run.n_buffers > 1 else NULL
-    cdef bint prox = run.program.update.ops[last - 1].code == PROX
-    cdef char *steps = scratch_of(run, worker) if prox and run.program.element_steps else NULL
+    cdef char *steps = NULL
     cdef fr_step settings = run.settings
     cdef double total = 0
     cdef int i
     for i in range(first, last):
-        op = &run.program.update.ops[i]
+        op = &run.ranges.ops[i]
         if op.code == PENALTY and op.within and run.move:
             if op.within == 1:
                 settings.l1 = strength_of(run, op)
@@ -715,10 +736,16 @@ cdef double update_chunk(run_t *run, int first, int last, i64 offset, int worker
                 settings.learning_rate = run.scalars[op.rate]
             settings.decay = settings.learning_rate * run.scalars[op.decay] if op.decay >= 0 else 0
             settings.floor = strength_of(run, op) if op.strength >= 0 else 0
+            if run.program.element_steps and i + 1 < last and run.ranges.ops[i + 1].code == PROX:
+                steps = scratch_of(run, worker)
             total += (<fr_update *>op.kernel)(weight, gradient, m, v, steps, n, &settings)
         elif run.move and op.code == PROX:
             (<fr_prox *>op.kernel)(weight, steps, n, run.step_size, strength_of(run, op))
-    return total
+        elif run.move and op.code == SQUARES:
+            run.memory.partial[run.ranges.chunks + chunk] = (<fr_squares *>op.kernel)(gradient, n)
+        elif run.move and op.code == CLIP and (op.strength >= 0 or run.clip != 1):
+            (<fr_clip *>op.kernel)(gradient, n, run.scalars[op.strength] if op.strength >= 0 else run.clip)
+    run.memory.partial[chunk] = total
 
 
 cdef inline double strength_of(run_t *run, const op_t *op) noexcept nogil:

@@ -42,6 +42,8 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void fr_prox(void *w, const void *step, i64 n, double same, double strength) noexcept nogil
     ctypedef double fr_update(void *w, const void *g, void *m, void *v, void *step, i64 n,
                               const fr_step *s) noexcept nogil
+    ctypedef double fr_squares(const void *x, i64 n) noexcept nogil
+    ctypedef void fr_clip(void *x, i64 n, double number) noexcept nogil
     ctypedef void fr_noise(void *y, const void *x, i64 rows, i64 cols, i64 first_row, i64 batch_rows, double rate,
                            double value, const fr_stream *key) noexcept nogil
     ctypedef void fr_sum(void *y, const void *a, const void *b, i64 n) noexcept nogil

@@ -10,9 +10,7 @@ import signal
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import reduce
 from math import isfinite
-from operator import add
 
 import numpy as np
 
@@ -20,7 +18,7 @@ from fastreg.csr import CSR
 from fastreg.reference import kernels
 from fastreg.reference.batch import Keys, bind_batch
 from fastreg.reference.passes import Noise, Pass
-from fastreg.reference.update import Update, bind_penalties
+from fastreg.reference.update import Update, added, bind_penalties
 
 ROWS = 1024  # of a chunk at inference
 
@@ -220,11 +218,6 @@ def _sum(weights, rows):
 
 def _inverse(weight):
     return 1 / weight if weight else 0.0
-
-
-def added(penalties, scale):
-    """Sum of penalties times `scale` in their order (the built-in sum compensates from Python 3.12 on)."""
-    return reduce(add, (penalty(scale) for penalty in penalties), 0.0)
 
 
 def _quiet():

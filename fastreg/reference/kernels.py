@@ -558,6 +558,28 @@ def _flush(state):
         state *= large
 
 
+# Clipping
+
+
+def square_sum(x):
+    """Sum of x^2 in float64."""
+    total = 0.0
+    for (x_,) in _blocks(x):
+        wide = x_.reshape(-1).astype(np.float64)
+        total += float(np.dot(wide, wide))
+    return total
+
+
+def rescale(x, factor):
+    """x *= factor."""
+    x *= factor
+
+
+def clamp(x, bound):
+    """x = x clipped to -bound .. bound."""
+    np.clip(x, -bound, bound, out=x)
+
+
 # Rows by number
 
 

@@ -1,8 +1,9 @@
 """The update segment, bound to the parameters: penalties, the optimizer's move, proximal steps."""
 
-from functools import partial
+from functools import partial, reduce
 from itertools import groupby
 from math import sqrt
+from operator import add
 
 import numpy as np
 
@@ -18,7 +19,7 @@ def bind_penalties(plan, params, gradient=None, within=None):
     `within` is a slice of the parameters, where only those are meant.
     """
     calls = []
-    for record, span in _inside(plan, b"penalty", within or slice(0, len(params))):
+    for record, span in _inside(plan.penalties, within or slice(0, len(params))):
         kernel, strength = getattr(kernels, record["kernel"].decode()), _number(plan, record, "strength")
         slope = gradient[span] if gradient is not None and record["alpha"] else None
         calls.append(partial(_penalty, kernel, params[span], strength, slope))
@@ -27,6 +28,11 @@ def bind_penalties(plan, params, gradient=None, within=None):
 
 def _penalty(kernel, w, strength, slope, scale):
     return kernel(w, strength() * scale, slope)
+
+
+def added(penalties, scale):
+    """Sum of penalties times `scale` in their order (the built-in sum compensates from Python 3.12 on)."""
+    return reduce(add, (penalty(scale) for penalty in penalties), 0.0)
 
 
 class Update:
@@ -44,6 +50,7 @@ class Update:
         self._memory = state.scalars
         self._momentum = plan.settings.get("momentum", 0.0)
         self._nesterov = plan.settings.get("nesterov", False)
+        self._norm = _bind_norm(plan, gradient) if len(plan.measure) else None
         self._blocks = []  # of calls: penalties, and what moves the weights
         for move, block in _moves_by_block(plan):
             penalties = bind_penalties(plan, params, gradient, block)
@@ -55,12 +62,29 @@ class Update:
         self._memory[:] = t, c
         step = self._momentum * c + rate if self._nesterov else c
         total = 0.0
+        if self._norm:
+            total = added([penalty for penalties, _ in self._blocks for penalty in penalties], scale)
+            self._norm()
         for penalties, moves in self._blocks:
-            for penalty in penalties:
-                total += penalty(scale)
+            if not self._norm:
+                for penalty in penalties:
+                    total += penalty(scale)
             for move in moves:
                 move(rate, t, step, scale)
         return total
+
+
+def _bind_norm(plan, gradient):
+    """Return the call that rescales a gradient whose norm is larger than allowed."""
+    norms = plan.measure[plan.measure["op"] == b"squares"]
+    largest, whole = _number(plan, norms[0], "strength"), gradient[norms[0]["start"] : norms[-1]["stop"]]
+
+    def clip():
+        norm = sqrt(kernels.square_sum(whole))
+        if norm > largest():
+            kernels.rescale(whole, largest() / norm)
+
+    return clip
 
 
 def _moves_by_block(plan):
@@ -81,14 +105,15 @@ def _moves_by_block(plan):
 def _bind_moves(plan, move, block, params, gradient, state):
     """Return the calls of the optimizer's move and the proximal steps in one block."""
     arrays = params[block], gradient[block], *(buffer[block] for buffer in state.buffers)
-    proxes = list(_inside(plan, b"prox", block))
+    proxes = list(_inside(plan.update[plan.update["op"] == b"prox"], block))
     if move["kernel"] == b"running_average":
         return [_running_average(plan, move, arrays)]
+    calls = [_clamp(plan, record, gradient[block]) for record in _clamps(plan)]
     if move["kernel"] == b"sgd":
-        sizes, calls = None, [_sgd(plan, move, arrays)]
+        sizes, calls = None, [*calls, _sgd(plan, move, arrays)]
     else:
         sizes = np.empty_like(arrays[0]) if proxes else None
-        calls = [_adam(plan, move, arrays, sizes)]
+        calls = [*calls, _adam(plan, move, arrays, sizes)]
     for record, span in proxes:
         own = None if sizes is None else sizes[span.start - block.start : span.stop - block.start]
         calls.append(_prox(plan, record, params[span], own))
@@ -98,6 +123,16 @@ def _bind_moves(plan, move, block, params, gradient, state):
 def _running_average(plan, move, arrays):
     share = _number(plan, move, "rate")
     return lambda rate, t, step, scale: kernels.running_average(*arrays[:2], learning_rate=share())
+
+
+def _clamps(plan):
+    """Return the first record that clamps the gradient, which is that of all ranges, or none."""
+    return plan.update[plan.update["kernel"] == b"clamp"][:1]
+
+
+def _clamp(plan, record, gradient):
+    bound = _number(plan, record, "strength")
+    return lambda rate, t, step, scale: kernels.clamp(gradient, bound())
 
 
 def _sgd(plan, move, arrays):
@@ -126,9 +161,9 @@ def _prox(plan, record, w, sizes):
     return lambda rate, t, step, scale: kernel(w, step if sizes is None else sizes, strength() * scale)
 
 
-def _inside(plan, name, block):
-    """Yield the update segment's records of this name and the part of their range inside the block."""
-    for record in plan.update[plan.update["op"] == name]:
+def _inside(records, block):
+    """Yield those of these records whose range reaches into the block, and the part of it inside."""
+    for record in records:
         span = slice(max(record["start"], block.start), min(record["stop"], block.stop))
         if span.start < span.stop:
             yield record, span

@@ -302,6 +302,23 @@ static void probe_update(fr_kernel f, int id)
     }
 }
 
+static void probe_squares(fr_kernel f, int id)
+{
+    static const i64 sizes[] = {1, 7, 16, 33, FR_CHUNK, 9001};
+    (void)id;
+    EACH(i, sizes) absorb_double(((fr_squares *)f)(numbers(sizes[i], 0, 1e20), sizes[i]));
+}
+
+static void probe_clip(fr_kernel f, int id)
+{
+    (void)id;
+    EACH(i, lengths) {
+        void *x = salted(lengths[i], 1);
+        ((fr_clip *)f)(x, lengths[i], 0.3);
+        absorb(x, lengths[i]);
+    }
+}
+
 static void probe_noise(fr_kernel f, int id)
 {
     const fr_stream key = {0x0123456789abcdef, 0xfedcba9876543210, 3};
