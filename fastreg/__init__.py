@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         RandomRotate90,
         RandomShift,
     )
+    from fastreg.averages import EMA
     from fastreg.callbacks import EarlyStopping
     from fastreg.checkpoint import Checkpoint, resume
     from fastreg.config import show_config
@@ -99,6 +100,7 @@ _HOMES = {
         "RandomRotate90",
         "RandomShift",
     ),
+    "averages": ("EMA",),
     "callbacks": ("EarlyStopping",),
     "checkpoint": ("Checkpoint", "resume"),
     "config": ("show_config",),
@@ -139,6 +141,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "EMA",
     "L1",
     "L2",
     "SGD",

@@ -30,7 +30,7 @@ Operations, by segment
               (strength = the largest norm)
     update    per range: penalty*, clip (kernel = clamp: strength = the bound; rescale: by what the norm asks for),
               update (strength = the floor that a proximal L1 asks of Adam; rate: its own learning rate, of running
-              statistics), prox*
+              statistics), prox*, average (strength = the smallest share of the new weights)
 """
 
 import numpy as np

@@ -3,6 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
+from fastreg.averages import EMA, as_average
 from fastreg.checks import brief, check_number
 from fastreg.schedules import Schedule, as_schedule
 
@@ -13,12 +14,24 @@ class Optimizer:
     schedule: Schedule | None
     clip_norm: float | None
     clip_value: float | None
+    average: EMA | None
+
+    @property
+    def states(self):
+        """How many arrays of state the update has, each as large as the parameters."""
+        raise NotImplementedError(f"{type(self).__name__}.states must be a number")
+
+    @property
+    def buffers(self):
+        """How many arrays as large as the parameters go with them: the optimizer's `states`, and the averages."""
+        return self.states + (self.average is not None)
 
     def _check(self, **intervals):
         """Settle numbers in their intervals, and what all optimizers have."""
         for name, interval in intervals.items():
             object.__setattr__(self, name, check_number(name, getattr(self, name), interval))
         as_schedule("schedule", self.schedule)
+        as_average(self.average)
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, check_number(name, getattr(self, name), "(0, inf)"))
@@ -47,6 +60,8 @@ class SGD(Optimizer):
         Mikolov and Bengio, 2013). The gradients of penalties count; a proximal L1 acts after the move.
     clip_value : float > 0, optional
         Each element of the gradient is clipped to -clip_value .. clip_value. One of the two at most.
+    average : EMA, optional
+        Averages the weights; the network has the averages.
     """
 
     learning_rate: float = 0.01
@@ -56,6 +71,7 @@ class SGD(Optimizer):
     schedule: Schedule | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
+    average: EMA | None = None
 
     kernel: ClassVar[str] = "sgd"
 
@@ -67,8 +83,7 @@ class SGD(Optimizer):
             raise ValueError("nesterov=True needs a momentum above 0, such as momentum=0.9")
 
     @property
-    def buffers(self):
-        """How many arrays of state, each as large as the parameters: the velocity, if there is momentum."""
+    def states(self):
         return int(self.momentum > 0)
 
     def settings(self):
@@ -90,7 +105,7 @@ class Adam(Optimizer):
     beta1, beta2 : float in [0, 1), default 0.9 and 0.999: decay rates of the two moments
     epsilon : float > 0, default 1e-8
     epsilon_hat : bool, default False
-    schedule, clip_norm, clip_value : optional
+    schedule, clip_norm, clip_value, average : optional
         As for `SGD`.
     """
 
@@ -103,14 +118,18 @@ class Adam(Optimizer):
     schedule: Schedule | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
+    average: EMA | None = None
 
     kernel: ClassVar[str] = "adam"
-    buffers: ClassVar[int] = 2
 
     def __post_init__(self):
         self._check(learning_rate="[0, inf)", beta1="[0, 1)", beta2="[0, 1)", epsilon="(0, inf)")
         if not isinstance(self.epsilon_hat, bool):
             raise ValueError(f"epsilon_hat must be True or False, got {self.epsilon_hat!r}")
+
+    @property
+    def states(self):
+        return 2
 
     def settings(self):
         """Return what the kernel takes besides the learning rate."""
@@ -126,7 +145,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon, epsilon_hat, schedule, clip_norm, clip_value : as for `Adam`
+    learning_rate, beta1, beta2, epsilon, epsilon_hat, schedule, clip_norm, clip_value, average : as for `Adam`
     weight_decay : float >= 0, default 0.01
     """
 

@@ -50,7 +50,7 @@ class Plan:
     settings : dict
         The optimizer's, without the learning rate.
     buffers : int
-        How many arrays of state the optimizer needs.
+        How many arrays like the parameters go with them: the optimizer's state, and last their averages.
     labels : bool
         Whether targets are int32 labels; otherwise a float matrix. Where rows are mixed, a batch's labels become one.
     own_loss : callable or None
@@ -113,6 +113,11 @@ class Plan:
         """The records of the penalties, range by range."""
         both = np.concatenate([self.measure, self.update])
         return both[both["op"] == b"penalty"]
+
+    @property
+    def averages(self):
+        """The records of the averages."""
+        return self.update[self.update["op"] == b"average"]
 
 
 def describe(record, scalars):
@@ -210,7 +215,7 @@ class Body:
         measure, update = _update(self.layout, self.penalties, optimizer, scalars)
         kernel = self.loss.kernel(by_label)
         if optimizer is not None:
-            update += _averages(self.layout, self.momenta)
+            update = _averaged(update + _statistics(self.layout, self.momenta), optimizer, scalars)
         return Plan(
             layout=self.layout,
             slots=self.slots,
@@ -303,13 +308,25 @@ def _update(layout, penalties, optimizer, scalars):
     return measure, update
 
 
-def _averages(layout, momenta):
+def _statistics(layout, momenta):
     """Return what moves the running statistics: towards those of the batch, which stand where a gradient would."""
     return [
         op("update", kernel="running_average", rate=momenta[field.name], start=field.start, stop=field.stop)
         for field in layout.fields
         if not field.trained
     ]
+
+
+def _averaged(update, optimizer, scalars):
+    """Return an update segment with the average of the weights behind all else in each range."""
+    average = getattr(optimizer, "average", None)
+    if average is None:
+        return update
+    share, averaged = put(1 - average.decay, scalars), []
+    for (start, stop), operations in groupby(update, lambda record: (record["start"], record["stop"])):
+        average_here = op("average", kernel="running_average", strength=share, start=start, stop=stop)
+        averaged += [*operations, average_here]
+    return averaged
 
 
 class Clip(NamedTuple):

@@ -13,7 +13,7 @@ class State:
     """The optimizer's memory, which the engine updates in place, and how far the random streams have come."""
 
     optimizer: Any
-    buffers: np.ndarray  # (plan.buffers, layout.size): momentum, or moments
+    buffers: np.ndarray  # (plan.buffers, layout.size): momentum, or moments; averages, see `exchange`
     scalars: np.ndarray  # (2,): updates made; SGD's memory of its step sizes
     epoch: int = 0  # whole epochs so far: keys the order of the rows
     step: int = 0  # whole steps so far: keys the dropout masks
@@ -43,6 +43,27 @@ class State:
         self.buffers[...], self.scalars[...] = other.buffers, other.scalars
         self.epoch, self.step = other.epoch, other.step
         return self
+
+    def exchange(self, weights):
+        """Exchange averages of the weights, where the optimizer makes any, for the weights that it moves.
+
+        Only while the engine runs are those in `weights` and the averages in the last buffer; before the first update
+        both are the same.
+        """
+        if self._averages:
+            if self.scalars[0] == 0:
+                self.buffers[-1] = weights
+            else:
+                weights[...], self.buffers[-1] = self.buffers[-1].copy(), weights.copy()
+
+    def start_from(self, weights):
+        """Let these be the weights that the optimizer moves, and their averages."""
+        if self._averages:
+            self.buffers[-1] = weights
+
+    @property
+    def _averages(self):
+        return getattr(self.optimizer, "average", None) is not None
 
     def forget(self):
         """Drop the optimizer's memory; the random streams go on."""

@@ -9,6 +9,7 @@ c) Several epochs at once that diverge are trained again one by one from where t
    of the best epoch pass by and are kept. A large network, whose copy would cost memory, gets one at a time.
 d) A call of the engine ends within an epoch where somebody looks between its batches. Nothing depends on where calls
    end but what callbacks see. `weights`, `state`, `buffers` and `memory()` are all that the next step depends on.
+e) Where weights are averaged, `weights` are the averages, but while the engine runs (`State.exchange`).
 """
 
 from dataclasses import dataclass
@@ -213,15 +214,17 @@ class Run:
         """Make the next steps of a lap; return how the engine ended."""
         data, first, stop = self._rows.of(self.state.epoch), lap.done, lap.done + n_steps
         progress = self._progress(self.step + np.arange(n_steps))
+        rates, numbers = self._rates(progress), self.engine.plan.numbers(progress)
         began = perf_counter()
+        self.state.exchange(self.weights)
         try:
             return self.engine.run(
-                data.X, data.targets, data.training_weights, lap.order, lap.bounds[first : stop + 1],
-                self._rates(progress), self.state, lap.results[first:stop], seed=self.seed, step=self.state.step,
-                epochs=lap.epochs[first:stop], threads=threads_for(self.settings.n_threads),
-                numbers=self.engine.plan.numbers(progress),
+                data.X, data.targets, data.training_weights, lap.order, lap.bounds[first : stop + 1], rates, self.state,
+                lap.results[first:stop], seed=self.seed, step=self.state.step, epochs=lap.epochs[first:stop],
+                threads=threads_for(self.settings.n_threads), numbers=numbers,
             )  # fmt: skip
         finally:
+            self.state.exchange(self.weights)
             done = self.engine.steps_done
             lap.done += done
             lap.seconds += perf_counter() - began
@@ -291,6 +294,7 @@ class Run:
 
     def _restore(self):
         np.copyto(self.weights, self._kept)
+        self.state.start_from(self.weights)
         self.history.kept_epoch = self._kept_epoch
 
     def _divergence(self, epoch, batch):

@@ -9,10 +9,10 @@ from dataclasses import fields, is_dataclass
 
 import numpy as np
 
-from fastreg import augment, callbacks, layers, losses, optimizers, penalties, schedules
+from fastreg import augment, averages, callbacks, layers, losses, optimizers, penalties, schedules
 from fastreg.strict import shown
 
-HOMES = (layers, losses, optimizers, penalties, schedules, callbacks, augment)
+HOMES = (layers, losses, optimizers, penalties, schedules, averages, callbacks, augment)
 KINDS = {
     kind.__name__: kind
     for home in HOMES

@@ -13,7 +13,7 @@ PACKAGE = Path(fastreg.__file__).parent
 FLOORS = {
     0: "ops csr checks errors threads version atomic strict",
     1: "_core kernels reference config",
-    2: "layers penalties losses optimizers schedules callbacks history data targets metrics initial settings "
+    2: "layers penalties losses optimizers schedules averages callbacks history data targets metrics initial settings "
     "functional container calibration balance custom augment",
     3: "layout builder reverse plan inference summary values transformed",
     4: "model state lap train progress",

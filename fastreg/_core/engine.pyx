@@ -292,6 +292,9 @@ cdef class Engine:
         threads = useful_threads(&self.program.c, largest, self.n_params, threads)
         self._begin(&run, self._training_workspace(largest, threads, nonzeros))
         run.buffers = data_of(state.buffers, writable=True) if self.buffers else NULL
+        if len(self.plan.averages):
+            run.n_buffers -= 1
+            run.averages = run.buffers + run.n_buffers * self.n_params * self.itemsize
         run.batch.seed, run.batch.step = seed, step
         cdef u64 mode = fr_enter()
         run.threads = claim_threads(threads)

@@ -27,6 +27,7 @@ cdef enum:
     PROX
     SQUARES
     CLIP
+    AVERAGE
 
 
 ctypedef struct op_t:

@@ -28,6 +28,7 @@ _OPERATIONS = {
     b"prox": (PROX, "prox"),
     b"squares": (SQUARES, "squares"),
     b"clip": (CLIP, "clip"),
+    b"average": (AVERAGE, "update"),
 }
 
 

@@ -47,6 +47,7 @@ ctypedef struct run_t:
     char *params
     char *buffers  # the optimizer's state, one array of n_params after the other
     int n_buffers
+    char *averages  # of the parameters
     i64 n_params, itemsize
     int threads
     batch_t batch
@@ -69,6 +70,7 @@ ctypedef struct run_t:
     fr_step settings  # of this update
     double step_size
     double clip  # what the gradient is multiplied by
+    double age  # of the averages: 10 / (t + 9), the share of the new weights while they are young
     bint move
 
 

@@ -662,6 +662,7 @@ cdef double update(run_t *run, double rate, double *memory, bint move) noexcept 
         run.settings.correction2 = 1 - fr_power(run.settings.beta2, <i64>memory[0])
         if program.epsilon_hat:
             run.settings.epsilon /= sqrt(run.settings.correction2)
+    run.age = 10 / (memory[0] + 9)
     if program.measure.n:
         total = through_parameters(run, &program.measure)
         run.clip = clip_factor(run) if move else 1
@@ -745,6 +746,9 @@ cdef void update_chunk(run_t *run, int first, int last, i64 chunk, i64 offset, i
             run.memory.partial[run.ranges.chunks + chunk] = (<fr_squares *>op.kernel)(gradient, n)
         elif run.move and op.code == CLIP and (op.strength >= 0 or run.clip != 1):
             (<fr_clip *>op.kernel)(gradient, n, run.scalars[op.strength] if op.strength >= 0 else run.clip)
+        elif run.move and op.code == AVERAGE:
+            settings.learning_rate = max(run.scalars[op.strength], run.age)
+            (<fr_update *>op.kernel)(run.averages + at * size, weight, NULL, NULL, NULL, n, &settings)
     run.memory.partial[chunk] = total
 
 

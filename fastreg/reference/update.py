@@ -104,10 +104,13 @@ def _moves_by_block(plan):
 
 def _bind_moves(plan, move, block, params, gradient, state):
     """Return the calls of the optimizer's move and the proximal steps in one block."""
-    arrays = params[block], gradient[block], *(buffer[block] for buffer in state.buffers)
+    averaged = plan.averages[:1]  # the same for all ranges
+    states = state.buffers[: plan.buffers - len(averaged)]
+    arrays = params[block], gradient[block], *(buffer[block] for buffer in states)
+    averages = [_average(plan, record, state.buffers[-1][block], params[block]) for record in averaged]
     proxes = list(_inside(plan.update[plan.update["op"] == b"prox"], block))
     if move["kernel"] == b"running_average":
-        return [_running_average(plan, move, arrays)]
+        return [_running_average(plan, move, arrays), *averages]
     calls = [_clamp(plan, record, gradient[block]) for record in _clamps(plan)]
     if move["kernel"] == b"sgd":
         sizes, calls = None, [*calls, _sgd(plan, move, arrays)]
@@ -117,7 +120,7 @@ def _bind_moves(plan, move, block, params, gradient, state):
     for record, span in proxes:
         own = None if sizes is None else sizes[span.start - block.start : span.stop - block.start]
         calls.append(_prox(plan, record, params[span], own))
-    return calls
+    return calls + averages
 
 
 def _running_average(plan, move, arrays):
@@ -159,6 +162,12 @@ def _prox(plan, record, w, sizes):
     """Step sizes are one number for SGD, and one per weight for Adam."""
     kernel, strength = getattr(kernels, record["kernel"].decode()), _number(plan, record, "strength")
     return lambda rate, t, step, scale: kernel(w, step if sizes is None else sizes, strength() * scale)
+
+
+def _average(plan, record, averages, w):
+    """What is young changes soon: the share of the new weights is at least 10 / (t + 9)."""
+    share = _number(plan, record, "strength")
+    return lambda rate, t, step, scale: kernels.running_average(averages, w, learning_rate=max(share(), 10 / (t + 9)))
 
 
 def _inside(records, block):
