@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         RandomShift,
     )
     from fastreg.averages import EMA
-    from fastreg.callbacks import EarlyStopping
+    from fastreg.callbacks import EarlyStopping, ReduceOnPlateau
     from fastreg.checkpoint import Checkpoint, resume
     from fastreg.config import show_config
     from fastreg.custom import CustomLoss
@@ -101,7 +101,7 @@ _HOMES = {
         "RandomShift",
     ),
     "averages": ("EMA",),
-    "callbacks": ("EarlyStopping",),
+    "callbacks": ("EarlyStopping", "ReduceOnPlateau"),
     "checkpoint": ("Checkpoint", "resume"),
     "config": ("show_config",),
     "custom": ("CustomLoss",),
@@ -193,6 +193,7 @@ __all__ = [
     "RandomFlip",
     "RandomRotate90",
     "RandomShift",
+    "ReduceOnPlateau",
     "Residual",
     "SquaredError",
     "StepDecay",

@@ -16,8 +16,9 @@ A watcher has what it needs of
     watcher.close()                   called when training ends, whatever ended it.
 
 `run` is a `fastreg.train.Run`: `run.epoch` (of the epoch just finished, from 0), `run.epochs` (asked for),
-`run.step` and `run.steps_per_epoch`, `run.history`, `run.network`, and `run.keep()`, which makes the present weights
-those that the network will have at the end.
+`run.step` and `run.steps_per_epoch`, `run.history`, `run.network`, `run.learning_rate_scale`, which multiplies the
+learning rates of the steps to come, and `run.keep()`, which makes the present weights those that the network will have
+at the end.
 """
 
 from dataclasses import dataclass
@@ -75,15 +76,10 @@ class EarlyStopping:
     warmup: int = 0
 
     def __post_init__(self):
-        if not isinstance(self.monitor, str):
-            raise ValueError(f"monitor must be the name of a column of the History, got {self.monitor!r}")
-        as_count("patience", self.patience)
+        _check_monitor(self)
         as_count("warmup", self.warmup, low=0)
-        check_number("min_delta", self.min_delta, "[0, inf)")
-        check_name("mode", self.mode, ("auto", "min", "max"))
         if not isinstance(self.restore_best, bool):
             raise ValueError(f"restore_best must be True or False, got {self.restore_best!r}")
-        _sign(self)
 
     def on(self, values):
         """Return where training would have ended, had the monitored figure had these values, as a `Stop`."""
@@ -96,13 +92,110 @@ class EarlyStopping:
 
     def start(self, run):
         """Return what watches one run."""
-        if self.monitor not in run.history:
-            missing = " Pass validation=(X_val, y_val)" if self.monitor.startswith("val_") else ""
-            raise ValueError(
-                f"EarlyStopping(monitor={self.monitor!r}) watches a figure that this fit does not record;"
-                f" it records {', '.join(run.history)}.{missing}"
-            )
+        _demand_recorded(self, run)
         return _Watch(self)
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau:
+    """Lowers the learning rate when a figure has stopped getting better, for the rest of this fit.
+
+    `run.learning_rate_scale`, which multiplies the learning rate and its schedule, is multiplied by `factor`.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+        A column of the `History`. NaN is never better.
+    factor : float in (0, 1), default 0.1
+    patience : int >= 1, default 10
+        It is lowered after this many epochs in a row without a better value.
+    min_delta : float >= 0, default 0
+        Better means better by more than this.
+    mode : {"auto", "min", "max"}, default "auto"
+        Whether less or more is better. "auto" knows losses and the metrics that have names.
+    cooldown : int >= 0, default 0
+        This many epochs after it was lowered are not counted.
+    lowest : float in [0, 1], default 0
+        The scale becomes no smaller by it.
+
+    Raises
+    ------
+    ValueError
+        For a setting out of its range; in `fit`, for a `monitor` that is not recorded there.
+    """
+
+    monitor: str = "val_loss"
+    factor: float = 0.1
+    patience: int = 10
+    min_delta: float = 0.0
+    mode: str = "auto"
+    cooldown: int = 0
+    lowest: float = 0.0
+
+    def __post_init__(self):
+        _check_monitor(self)
+        check_number("factor", self.factor, "(0, 1)")
+        as_count("cooldown", self.cooldown, low=0)
+        check_number("lowest", self.lowest, "[0, 1]")
+
+    def start(self, run):
+        """Return what watches one run."""
+        _demand_recorded(self, run)
+        return _Plateau(self, run)
+
+
+class _Plateau:
+    """The memory of one `ReduceOnPlateau` during one run."""
+
+    def __init__(self, settings, run):
+        self.settings, self.sign, self.run = settings, _sign(settings), run
+        self.best, self.waited, self.cooling = float("inf"), 0, 0  # of sign * value: less is better
+
+    def __call__(self, run):
+        if self.see(run.history[self.settings.monitor][-1]):
+            scale = run.learning_rate_scale
+            run.learning_rate_scale = min(scale, max(scale * self.settings.factor, self.settings.lowest))
+
+    def see(self, value):
+        """Take an epoch's value into account; return whether patience has run out."""
+        self.waited = 0 if self.cooling else self.waited + 1
+        self.cooling = max(self.cooling - 1, 0)
+        if self.sign * value < self.best - self.settings.min_delta:  # never true of NaN
+            self.best, self.waited = self.sign * value, 0
+        if self.waited < self.settings.patience:
+            return False
+        self.waited, self.cooling = 0, self.settings.cooldown
+        return True
+
+    def memory(self):
+        scale = float(self.run.learning_rate_scale)  # of whoever else changes it too
+        return {"best": float(self.best), "waited": self.waited, "cooling": self.cooling, "scale": scale}
+
+    def recall(self, memory):
+        if memory["waited"] < 0 or memory["cooling"] < 0 or not 0 <= memory["scale"] < float("inf"):
+            raise ValueError(f"{memory!r} cannot be the memory of a ReduceOnPlateau")
+        self.run.learning_rate_scale = memory["scale"]
+        self.best, self.waited, self.cooling = memory["best"], memory["waited"], memory["cooling"]
+
+
+def _check_monitor(settings):
+    """Check what the settings of all who watch a figure have in common."""
+    if not isinstance(settings.monitor, str):
+        raise ValueError(f"monitor must be the name of a column of the History, got {settings.monitor!r}")
+    as_count("patience", settings.patience)
+    check_number("min_delta", settings.min_delta, "[0, inf)")
+    check_name("mode", settings.mode, ("auto", "min", "max"))
+    _sign(settings)
+
+
+def _demand_recorded(settings, run):
+    """Demand that the figure to be watched is one of the history's columns."""
+    if settings.monitor not in run.history:
+        missing = " Pass validation=(X_val, y_val)" if settings.monitor.startswith("val_") else ""
+        raise ValueError(
+            f"{type(settings).__name__}(monitor={settings.monitor!r}) watches a figure that this fit does not record;"
+            f" it records {', '.join(run.history)}.{missing}"
+        )
 
 
 class _Watch:

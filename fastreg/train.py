@@ -51,7 +51,8 @@ class Run:
     step : int
         How many steps were made; `steps_per_epoch` of them are an epoch.
     learning_rate_scale : float
-        Multiplies the learning rates of the next steps, besides their schedule. Callbacks may change it.
+        Multiplies the learning rates of the next steps, besides their schedule. A callback may change it, which has to
+        remember it then.
     """
 
     network: Any

@@ -582,7 +582,9 @@ FORGERIES = {
     "the seconds of 0 steps cannot be": replace_tensor("memory.results", np.zeros((0, 3))),
     "best_epoch -2 cannot be": set_in(["memory", "callbacks", "0", "best_epoch"], -2),
     "header.memory.callbacks.0 must be an object": set_in(["memory", "callbacks", "0"], 3),
-    "must be one of EarlyStopping, got {'kind': 'Checkpoint'}": set_in(["fit", "callbacks"], [{"kind": "Checkpoint"}]),
+    "must be one of EarlyStopping, ReduceOnPlateau, got {'kind': 'Checkpoint'}": set_in(
+        ["fit", "callbacks"], [{"kind": "Checkpoint"}]
+    ),
     "header.fit.callbacks[0] must be one of EarlyStopping": set_in(
         ["fit", "callbacks"], [{"kind": "L2", "strength": 1.0}]
     ),
