@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from fastreg.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, Poisson, Quantile, SquaredError
     from fastreg.network import Network
     from fastreg.optimizers import SGD, Adam, AdamW
-    from fastreg.penalties import L1, L2, ElasticNet
+    from fastreg.penalties import L1, L2, ElasticNet, WeightDecay
     from fastreg.safetensors import load_safetensors, save_safetensors
     from fastreg.schedules import (
         Constant,
@@ -124,7 +124,7 @@ _HOMES = {
     ),
     "network": ("Network",),
     "optimizers": ("SGD", "Adam", "AdamW"),
-    "penalties": ("L1", "L2", "ElasticNet"),
+    "penalties": ("L1", "L2", "ElasticNet", "WeightDecay"),
     "safetensors": ("load_safetensors", "save_safetensors"),
     "schedules": (
         "Constant",
@@ -199,6 +199,7 @@ __all__ = [
     "StepDecay",
     "SwapNoise",
     "Warmup",
+    "WeightDecay",
     "augment",
     "functional",
     "kernels",

@@ -14,8 +14,9 @@ Fields of a record
     accumulate         1: a gradient is added to what its slot holds
     masked             1: the weights are those that the drop_connect before has left
     alpha              the leak of a leaky ReLU; the scale of a ReLU's gradient; the output weight of a loss;
-                       of a penalty, 1 if its gradient is added and 0 if only its value counts; what a noise
-                       puts in place of a masked number; the epsilon of a norm
+                       of a penalty, 1 if its gradient is added and 0 if only its value counts; of an update, 1 if
+                       its decay is not multiplied by the learning rate; what a noise puts in place of a masked number;
+                       the epsilon of a norm
 
 Operations, by segment
     batch     augment (slot 0), mix (slot 0, targets and weights); strength = the first of their n_in numbers

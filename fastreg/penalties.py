@@ -45,6 +45,10 @@ class Penalty:
         """Return the penalty as a tuple of `Term`."""
         raise NotImplementedError(f"{type(self).__name__}.terms() must return a tuple of Term")
 
+    def decays(self):
+        """Return the `WeightDecay` that are part of it: none in most penalties."""
+        return ()
+
     def value(self, w):
         """Return the penalty of `w` (any shape) as a float."""
         w = _floats(w)
@@ -129,6 +133,46 @@ class L2(Penalty):
         return (Term("l2", self.strength, True, None, schedule=self.schedule),)
 
 
+@dataclass(frozen=True)
+class WeightDecay(Penalty):
+    """Decoupled weight decay: besides the optimizer's move, w <- w - learning_rate * strength * w.
+
+    It is part of no loss and of no gradient, so that Adam does not divide it by the gradients' size; its value is 0.
+    Under plain `SGD` it does what `L2(strength / 2)` does. (Loshchilov and Hutter, 2019.)
+
+    Parameters
+    ----------
+    strength : float >= 0
+    scaled_by_lr : bool, default True
+        Whether the learning rate, schedule included, multiplies the strength; otherwise w <- w - strength * w.
+    schedule : Schedule, optional
+        As for `L1`.
+
+    Raises
+    ------
+    ValueError
+        From `fit`, for a parameter that has two decays, as with `AdamW`, whose `weight_decay` acts on all weights.
+    """
+
+    strength: float
+    scaled_by_lr: bool = True
+    schedule: Schedule | None = field(default=None, kw_only=True)
+
+    def __post_init__(self):
+        object.__setattr__(self, "strength", check_number("WeightDecay strength", self.strength, "[0, inf)"))
+        if not isinstance(self.scaled_by_lr, bool):
+            raise ValueError(f"scaled_by_lr must be True or False, got {self.scaled_by_lr!r}")
+        as_schedule("WeightDecay schedule", self.schedule)
+
+    __repr__ = brief
+
+    def terms(self):
+        return ()
+
+    def decays(self):
+        return (self,)
+
+
 def ElasticNet(l1, l2):
     """Return `L1(l1) + L2(l2)`."""
     return L1(l1) + L2(l2)
@@ -146,6 +190,9 @@ class Sum(Penalty):
 
     def terms(self):
         return tuple(term for part in self.parts for term in part.terms())
+
+    def decays(self):
+        return tuple(decay for part in self.parts for decay in part.decays())
 
     def __repr__(self):
         return " + ".join(map(repr, self.parts))

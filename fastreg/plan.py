@@ -21,7 +21,7 @@ from fastreg.layers import Activation, Dense, Layer, Noise, flattened
 from fastreg.layout import Layout
 from fastreg.losses import Loss, as_loss, remaining_activation
 from fastreg.ops import FLAGS, INTEGERS, NONE, op, records
-from fastreg.penalties import match_penalties
+from fastreg.penalties import WeightDecay, match_penalties
 from fastreg.reverse import backward
 from fastreg.schedules import factors
 
@@ -290,10 +290,9 @@ def _loss(body, labels, training, scalars):
 
 def _update(layout, penalties, optimizer, scalars):
     """Return the segments measure and update: for each range its penalties, the optimizer's move, its prox steps."""
-    decay = getattr(optimizer, "weight_decay", 0.0)
 
     def rule(field):
-        return penalties[field.name], decay if len(field.shape) > 1 else 0.0
+        return penalties[field.name], _decay(field, penalties[field.name], optimizer)
 
     measure: list[dict] = []
     update: list[dict] = []
@@ -301,11 +300,25 @@ def _update(layout, penalties, optimizer, scalars):
     trained = (field for field in layout.fields if field.trained)
     ranges = [(key, next(fields)) for key, fields in groupby(trained, rule)]
     stops = [field.start for _, field in ranges[1:]] + [layout.trained]  # with the gap: it is zero
-    for ((penalty, decay_here), field), stop in zip(ranges, stops, strict=True):
+    for ((penalty, decay), field), stop in zip(ranges, stops, strict=True):
         span = {"start": field.start, "stop": stop}
-        before, after = _range_update(penalty.terms() if penalty else (), decay_here, optimizer, clip, span, scalars)
+        before, after = _range_update(penalty.terms() if penalty else (), decay, optimizer, clip, span, scalars)
         measure, update = measure + before, update + after
     return measure, update
+
+
+def _decay(field, penalty, optimizer):
+    """Return the one `WeightDecay` of a parameter, None for none: its penalty's, or the optimizer's, on weights."""
+    decays = [decay for decay in penalty.decays() if decay.strength] if penalty and optimizer is not None else []
+    everywhere = getattr(optimizer, "weight_decay", 0.0)
+    if len(field.shape) > 1 and everywhere:
+        decays.append(WeightDecay(everywhere))
+    if len(decays) > 1:
+        raise ValueError(
+            f"{field.name} has two decays, {decays[0]!r} and {decays[1]!r}: leave one out, as with"
+            " AdamW(weight_decay=0)"
+        )
+    return decays[0] if decays else None
 
 
 def _statistics(layout, momenta):
@@ -356,11 +369,11 @@ def _range_update(terms, decay, optimizer, clip, span, scalars):
         operations = [op("clip", kernel="rescale", **span)]
     elif clip.value != NONE:
         operations = [*penalties, op("clip", kernel="clamp", strength=clip.value, **span)]
+    decays = {} if decay is None else {
+        "decay": put(decay.strength, scalars, decay.schedule), "alpha": float(not decay.scaled_by_lr)
+    }  # fmt: skip
     floor = [s for term, s in zip(terms, strengths, strict=True) if term.floor]
-    operations.append(
-        op("update", kernel=optimizer.kernel, strength=floor[0] if floor else NONE,
-           decay=put(decay, scalars) if decay else NONE, **span)
-    )  # fmt: skip
+    operations.append(op("update", kernel=optimizer.kernel, strength=floor[0] if floor else NONE, **decays, **span))
     operations += [
         op("prox", kernel=term.prox, strength=strength, **span)
         for term, strength in zip(terms, strengths, strict=True)

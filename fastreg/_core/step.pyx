@@ -735,7 +735,7 @@ cdef void update_chunk(run_t *run, int first, int last, i64 chunk, i64 offset, i
         elif run.move and op.code == UPDATE:
             if op.rate >= 0:
                 settings.learning_rate = run.scalars[op.rate]
-            settings.decay = settings.learning_rate * run.scalars[op.decay] if op.decay >= 0 else 0
+            settings.decay = run.scalars[op.decay] * (1 if op.alpha else settings.learning_rate) if op.decay >= 0 else 0
             settings.floor = strength_of(run, op) if op.strength >= 0 else 0
             if run.program.element_steps and i + 1 < last and run.ranges.ops[i + 1].code == PROX:
                 steps = scratch_of(run, worker)

@@ -93,7 +93,8 @@ def _moves_by_block(plan):
     def alike(record):
         names = ("rate", "decay", "strength") if record["kernel"] == b"adam" else ("rate", "decay")  # a floor is Adam's
         places = [int(record[name]) for name in names]
-        return record["kernel"], [(plan.scalars[n], plan.schedules.get(n)) if n != NONE else None for n in places]
+        numbers = [(plan.scalars[place], plan.schedules.get(place)) if place != NONE else None for place in places]
+        return record["kernel"], record["alpha"], numbers
 
     for _, group in groupby(plan.update[plan.update["op"] == b"update"], alike):
         moves = list(group)
@@ -139,13 +140,13 @@ def _clamp(plan, record, gradient):
 
 
 def _sgd(plan, move, arrays):
-    decay = _number(plan, move, "decay")
+    decay = _decay(plan, move)
     update = partial(kernels.sgd, *arrays, **plan.settings)
-    return lambda rate, t, step, scale: update(learning_rate=rate, decay=rate * decay())
+    return lambda rate, t, step, scale: update(learning_rate=rate, decay=decay(rate))
 
 
 def _adam(plan, move, arrays, sizes):
-    decay, floor = _number(plan, move, "decay"), _number(plan, move, "strength")
+    decay, floor = _decay(plan, move), _number(plan, move, "strength")
     settings = dict(plan.settings)
     epsilon, beta2 = settings.pop("epsilon"), settings["beta2"]
     hat = settings.pop("epsilon_hat")
@@ -153,9 +154,15 @@ def _adam(plan, move, arrays, sizes):
 
     def one_step(rate, t, step, scale):
         corrected = epsilon / sqrt(1 - beta2**t) if hat else epsilon
-        update(learning_rate=rate, t=t, decay=rate * decay(), epsilon=corrected, floor=floor() * scale)
+        update(learning_rate=rate, t=t, decay=decay(rate), epsilon=corrected, floor=floor() * scale)
 
     return one_step
+
+
+def _decay(plan, move):
+    """Return a call with the learning rate for the share of the old weights that decays."""
+    strength = _number(plan, move, "decay")
+    return (lambda rate: strength()) if move["alpha"] else (lambda rate: rate * strength())
 
 
 def _prox(plan, record, w, sizes):
