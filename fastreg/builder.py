@@ -88,7 +88,7 @@ class Builder:
         """Add a noise in the weights of the `Dense` that must follow."""
         self.records.append(op("drop_connect", kernel=kernel, **self._noise(rate, schedule)))
 
-    def residual(self, block, drop_path):
+    def residual(self, block, drop_path, schedule=None):
         """Add what the layers of the block make of the newest activations to these."""
         skip = self.slot
         self._kept.add(skip)
@@ -100,7 +100,7 @@ class Builder:
                 f" and makes {self.width}"
             )
         if drop_path:
-            self.noise("drop_path", drop_path, in_place=False)
+            self.noise("drop_path", drop_path, schedule, in_place=False)
         x = self.slot
         self.records.append(op("add", x=x, skip=skip, y=self._new_slot(self.width), n_out=self.width))
 

@@ -98,15 +98,21 @@ class GaussianNoise(Noise):
     Parameters
     ----------
     sigma : float >= 0
+    schedule : Schedule, optional
+        As for `Dropout`.
     """
 
     sigma: float
+    schedule: Schedule | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         object.__setattr__(self, "sigma", check_number("sigma", self.sigma, "[0, inf)"))
+        as_schedule("GaussianNoise schedule", self.schedule)
+
+    __repr__ = brief
 
     def lower(self, builder):
-        builder.noise("gaussian_noise", self.sigma)
+        builder.noise("gaussian_noise", self.sigma, self.schedule)
 
 
 @dataclass(frozen=True)
@@ -119,15 +125,21 @@ class MultiplicativeNoise(Noise):
     Parameters
     ----------
     sigma : float >= 0
+    schedule : Schedule, optional
+        As for `Dropout`.
     """
 
     sigma: float
+    schedule: Schedule | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         object.__setattr__(self, "sigma", check_number("sigma", self.sigma, "[0, inf)"))
+        as_schedule("MultiplicativeNoise schedule", self.schedule)
+
+    __repr__ = brief
 
     def lower(self, builder):
-        builder.noise("multiplicative_noise", self.sigma)
+        builder.noise("multiplicative_noise", self.sigma, self.schedule)
 
 
 @dataclass(frozen=True)
@@ -142,17 +154,23 @@ class FeatureMask(Noise):
         Used to 1/65536.
     value : float, default 0
         The mean of a standardized column.
+    schedule : Schedule, optional
+        As for `Dropout`.
     """
 
     rate: float
     value: float = 0.0
+    schedule: Schedule | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         object.__setattr__(self, "rate", check_number("rate", self.rate, "[0, 1)"))
         object.__setattr__(self, "value", check_number("value", self.value, "(-inf, inf)"))
+        as_schedule("FeatureMask schedule", self.schedule)
+
+    __repr__ = brief
 
     def lower(self, builder):
-        builder.noise("feature_mask", self.rate, value=self.value)
+        builder.noise("feature_mask", self.rate, self.schedule, value=self.value)
 
 
 @dataclass(frozen=True)
@@ -167,15 +185,21 @@ class SwapNoise(Noise):
     ----------
     rate : float in [0, 1)
         Used to 1/65536.
+    schedule : Schedule, optional
+        As for `Dropout`.
     """
 
     rate: float
+    schedule: Schedule | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         object.__setattr__(self, "rate", check_number("rate", self.rate, "[0, 1)"))
+        as_schedule("SwapNoise schedule", self.schedule)
+
+    __repr__ = brief
 
     def lower(self, builder):
-        builder.input_noise("swap_noise", self.rate, self)
+        builder.input_noise("swap_noise", self.rate, self, self.schedule)
 
 
 @dataclass(frozen=True)
@@ -189,15 +213,21 @@ class DropConnect(Noise):
     ----------
     rate : float in [0, 1)
         Used to 1/65536; kept weights are scaled by 1 / (1 - rate).
+    schedule : Schedule, optional
+        As for `Dropout`.
     """
 
     rate: float
+    schedule: Schedule | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         object.__setattr__(self, "rate", check_number("rate", self.rate, "[0, 1)"))
+        as_schedule("DropConnect schedule", self.schedule)
+
+    __repr__ = brief
 
     def lower(self, builder):
-        builder.drop_connect("dropout", self.rate)
+        builder.drop_connect("dropout", self.rate, self.schedule)
 
 
 @dataclass(frozen=True)
@@ -265,6 +295,8 @@ class Residual(Layer):
         They must end as wide as they begin.
     drop_path : float in [0, 1), default 0
         Used to 1/65536.
+    schedule : Schedule, optional
+        Multiplies drop_path step by step.
 
     Examples
     --------
@@ -274,6 +306,7 @@ class Residual(Layer):
 
     block: tuple
     drop_path: float = 0.0
+    schedule: Schedule | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         if isinstance(self.block, Layer) or not np.iterable(self.block):
@@ -286,9 +319,12 @@ class Residual(Layer):
             raise ValueError("block must have at least one layer")
         object.__setattr__(self, "block", block)
         object.__setattr__(self, "drop_path", check_number("drop_path", self.drop_path, "[0, 1)"))
+        as_schedule("Residual schedule", self.schedule)
+
+    __repr__ = brief
 
     def lower(self, builder):
-        builder.residual(self.block, self.drop_path)
+        builder.residual(self.block, self.drop_path, self.schedule)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Losses: what is minimized, which activation is fused with it, and which kernel computes both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, ClassVar
 
-from fastreg.checks import check_name, check_number
+from fastreg.checks import brief, check_name, check_number
+from fastreg.schedules import Schedule, as_schedule
 
 
 class Loss:
@@ -16,6 +17,8 @@ class Loss:
     name: ClassVar[str]
     link: ClassVar[str]
     """The activation that turns raw outputs into predictions; the kernel contains it."""
+    schedule: Schedule | None = None
+    """Multiplies the kernel's own numbers in training, step by step."""
 
     def kernel(self, labels):
         """Return the kernel's name for integer labels (True) or a float matrix of targets (False)."""
@@ -53,6 +56,9 @@ class CrossEntropy(Loss):
         has 1 - s, all others s / (C - 1). Soft targets t accordingly: (1 - s) t + s / C, and
         (1 - s - s / (C - 1)) t + s / (C - 1).
 
+    schedule : Schedule, optional
+        Multiplies s step by step.
+
     References
     ----------
     Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016, section 7.
@@ -63,10 +69,14 @@ class CrossEntropy(Loss):
 
     label_smoothing: float = 0.0
     smoothing: str = "uniform"
+    schedule: Schedule | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         check_number("label_smoothing", self.label_smoothing, "[0, 1)")
         check_name("smoothing", self.smoothing, ("uniform", "others"))
+        as_schedule("CrossEntropy schedule", self.schedule)
+
+    __repr__ = brief
 
     def kernel(self, labels):
         return "cross_entropy_labels" if labels else "cross_entropy"
@@ -91,15 +101,21 @@ class BinaryCrossEntropy(Loss):
     ----------
     label_smoothing : float in [0, 1), default 0
         Training is on targets (1 - s) t + s / 2, as in Keras; `evaluate` and validation are not.
+    schedule : Schedule, optional
+        Multiplies s step by step.
     """
 
     name: ClassVar[str] = "binary_cross_entropy"
     link: ClassVar[str] = "sigmoid"
 
     label_smoothing: float = 0.0
+    schedule: Schedule | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         check_number("label_smoothing", self.label_smoothing, "[0, 1)")
+        as_schedule("BinaryCrossEntropy schedule", self.schedule)
+
+    __repr__ = brief
 
     def numbers(self, n_outputs, training):
         return (self.label_smoothing,) if training and self.label_smoothing else ()

@@ -133,7 +133,8 @@ class Network:
     ):
         """Train, from where the network is; `reset` starts over.
 
-        With an equal optimizer its state goes on too: twice `fit(epochs=5)` has the bits of `fit(epochs=10)`.
+        With an equal optimizer its state goes on too: twice `fit(epochs=5)` has the bits of `fit(epochs=10)`. Schedules
+        go from their beginning to their end in each fit.
 
         Parameters
         ----------

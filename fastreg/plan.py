@@ -283,7 +283,7 @@ def _batch(augment, n_inputs, scalars):
 
 def _loss(body, labels, training, scalars):
     n_out = body.slots[body.output]
-    strengths = [put(number, scalars) for number in body.loss.numbers(n_out, training)]
+    strengths = [put(number, scalars, body.loss.schedule) for number in body.loss.numbers(n_out, training)]
     return op("loss", kernel=body.loss.kernel(labels), y=body.output, dy=body.first_gradient, n_out=n_out,
               alpha=body.loss.output_weight(n_out), strength=strengths[0] if strengths else NONE)  # fmt: skip
 

@@ -67,6 +67,20 @@ def test_averages_by_hand(engine, optimizer, data):
     assert history["penalty"] == plain["penalty"]
 
 
+@every_engine
+def test_running_statistics_are_averaged_too(engine, data):
+    raw, averaged, layers = After(), After(), [fr.Dense(9), fr.BatchNorm(), fr.Activation("relu"), fr.Dense(3)]
+    for optimizer, after in ((fr.SGD(0.1), raw), (fr.SGD(0.1, average=fr.EMA(0.6)), averaged)):
+        net = fr.Network(layers, loss="cross_entropy", seed=1, engine=engine, dtype="float64")
+        net.fit(*data, epochs=2, batch_size=30, optimizer=optimizer, callbacks=[after])
+    average = raw.weights[0]
+    for t, (w, found) in enumerate(zip(raw.weights[1:], averaged.weights[1:], strict=True), 1):
+        d = min(0.6, (t - 1) / (t + 9))
+        average = d * average + (1 - d) * w
+        np.testing.assert_allclose(found, average, rtol=1e-12, atol=1e-15)
+    assert net.parameters["1.mean"].any()
+
+
 @every_optimizer
 def test_a_decay_of_0_is_the_weights(optimizer, data):
     plain, averaged = network(dtype="float32"), network(dtype="float32")

@@ -225,6 +225,53 @@ def test_wrong_numbers_are_refused(data):
         trained.make(trained.plan, trained.params).penalty(numbers=np.zeros(1))
 
 
+NOISY = (
+    fr.SwapNoise(0.3, schedule=fr.Cosine()),
+    fr.FeatureMask(0.3, 1.0, schedule=fr.Exponential()),
+    fr.GaussianNoise(0.5, schedule=fr.CosLog()),
+    fr.DropConnect(0.4, schedule=fr.StepDecay(0.5)),
+    fr.Dense(16, "relu"),
+    fr.BatchNorm(),
+    fr.MultiplicativeNoise(0.5, schedule=fr.Cosine()),
+    fr.Residual([fr.Dense(16, "tanh"), fr.Dropout(0.5, schedule=fr.CosLog())], 0.5, schedule=fr.FlatCosine()),
+    fr.Dense(3),
+)
+
+
+@pytest.mark.parametrize("smoothing", ["uniform", "others"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_schedules_of_all_noises_and_of_smoothing(engine, smoothing, data):
+    """Steps of one run, and runs of one step whose plans say the same."""
+    loss = fr.CrossEntropy(0.3, smoothing, schedule=fr.CosLog(2))
+    plan = lower(NOISY, loss, 5, "float64", optimizer=fr.Adam(), labels=True)
+    assert len(plan.schedules) == 9
+    numbers, outcomes = plan.numbers(np.arange(1, 13) / 12), []
+    X, y, bounds = data[0].astype(np.float64), data[1].astype(np.int32), 10 * np.arange(13)
+    for parts in ([range(12)], [range(s, s + 1) for s in range(12)]):
+        params = np.linspace(-1, 1, plan.layout.size) ** 2
+        state, results = State.new(plan, None), np.empty((12, 3))
+        for steps in parts:
+            mine = plan if len(steps) > 1 else replace(plan, scalars=numbers[steps.start].copy())
+            interpreter(engine)[0](mine, params).run(
+                X, y, None, np.arange(120), bounds[steps.start : steps.stop + 1], np.full(len(steps), 0.01), state,
+                results[steps.start : steps.stop], seed=5, step=steps.start,
+                numbers=numbers if len(steps) > 1 else None,
+            )  # fmt: skip
+        outcomes.append((params.tobytes(), state.buffers.tobytes(), results.tobytes()))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_smoothing_that_ends_is_none(data):
+    """Without an update the loss of each epoch is that of its own targets."""
+    loss = fr.CrossEntropy(0.5, schedule=fr.StepDecay(1e-12, every=0.5))
+    losses = [
+        fr.Network([fr.Dense(3)], loss=each, seed=1).fit(*data, epochs=2, optimizer=fr.SGD(0.0))["loss"]
+        for each in (loss, fr.CrossEntropy(0.5), "cross_entropy")
+    ]
+    np.testing.assert_allclose(losses[0], [losses[1][0], losses[2][1]], rtol=1e-6)
+    assert abs(losses[1][0] - losses[2][1]) > 1e-3
+
+
 # ---- trainings
 
 
