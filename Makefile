@@ -26,6 +26,8 @@ help:
 	@echo "make products  the products' share of the FMA peak, and sizes that fall out of line"
 	@echo "make limits  dropout's share of a step, one prediction, the import, memory, two threads against one"
 	@echo "make custom  what a loss written in Python costs"
+	@echo "make regularizers  what each technique costs and gains by itself: docs/regularizers.md; a quarter of an hour"
+	@echo "make presets the presets for tables beside scikit-learn's MLP and gradient boosting: docs/presets.md; minutes"
 	@echo "make fuzz    200,000 damaged and forged models and checkpoints: deaths, hangs, silent changes, memory; minutes"
 	@echo "make kills   saves that are ended, or fail, at each of their writes, flushes and renames (needs strace);"
 	@echo "             trainings that are killed at random and resumed, 200 times: minutes"
@@ -88,6 +90,14 @@ limits: .venv/.installed
 
 custom: .venv/.installed
 	$(PY) bench/custom.py
+
+# The tables but for digits lie in ../shared/data; without them the others are left out.
+.PHONY: regularizers presets
+regularizers: .venv/.installed
+	$(PY) bench/regularizers.py
+
+presets: .venv/.installed
+	$(PY) bench/presets_report.py
 
 fuzz: .venv/.installed
 	$(PY) tools/fuzz_files.py

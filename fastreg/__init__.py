@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
     raise ImportError("fastreg's compiled core is missing; build it with: pip install -e .") from error
 
 if TYPE_CHECKING:
-    from fastreg import augment, functional, kernels, metrics, plot, reference
+    from fastreg import augment, functional, kernels, metrics, plot, presets, reference
     from fastreg.augment import (
         Brightness,
         CenterCrop,
@@ -207,6 +207,7 @@ __all__ = [
     "load_safetensors",
     "metrics",
     "plot",
+    "presets",
     "reference",
     "resume",
     "save",
@@ -218,7 +219,7 @@ __all__ = [
 def __getattr__(name):
     if name in _HOME:
         value = getattr(importlib.import_module(f"fastreg.{_HOME[name]}"), name)
-    elif name in ("augment", "functional", "kernels", "metrics", "plot", "reference"):
+    elif name in ("augment", "functional", "kernels", "metrics", "plot", "presets", "reference"):
         value = importlib.import_module(f"fastreg.{name}")
     else:
         raise AttributeError(f"module 'fastreg' has no attribute {name!r}")

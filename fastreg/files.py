@@ -292,6 +292,11 @@ def _unfinite(tensors):
 
 def checked_model(model):
     """Return `model` if it is a Network; otherwise a ValueError shows the order of the arguments."""
+    if isinstance(getattr(model, "network", None), Network):
+        raise ValueError(
+            "model is a preset, whose encodings of X and y no file of fastreg holds yet: save(preset.network, path)"
+            " keeps its network, and pickle all of it"
+        )
     if not isinstance(model, Network):
         raise ValueError(f"model must be a Network, as in save(model, path), got {strict.shown(model)}")
     return model

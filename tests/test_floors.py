@@ -14,11 +14,11 @@ FLOORS = {
     0: "ops csr checks errors threads version atomic strict",
     1: "_core kernels reference config",
     2: "layers penalties losses optimizers schedules averages callbacks history data targets metrics initial settings "
-    "functional container calibration balance custom augment",
+    "functional container calibration balance custom augment preprocessing",
     3: "layout builder reverse plan inference summary values transformed",
     4: "model state lap train progress",
     5: "network",
-    6: "plot files checkpoint safetensors estimators",
+    6: "plot files checkpoint safetensors estimators presets",
     7: "__init__ __main__ demo",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

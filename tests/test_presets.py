@@ -1,0 +1,263 @@
+"""Presets: what they learn, that every part can be replaced, and how tables, images and y are encoded."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fastreg as fr
+from fastreg import presets
+from fastreg.preprocessing import Classes, Pixels, Scaled, Table
+
+QUICK = {"epochs": 8, "layers": (fr.Dense(32, "relu"),), "seed": 0}
+
+
+def a_table(n=600):
+    """Rows whose class depends on a number that is spread over many powers of ten, and on a text."""
+    rng = np.random.default_rng(0)
+    size, color = 10 ** rng.uniform(-3, 3, n), rng.choice(["red", "green", "blue"], n)
+    y = np.where((size > 1) ^ (color == "red"), "yes", "no")
+    return pd.DataFrame({"size": size, "noise": rng.standard_normal(n), "color": color}), y
+
+
+# ---- presets
+
+
+def test_classes_of_a_data_frame_are_learned():
+    X, y = a_table()
+    model = presets.tabular_classifier(**QUICK | {"epochs": 40})
+    history = model.fit(X[:500], y[:500])
+    p = model.predict_proba(X[500:])
+    assert p.shape == (100, 2)
+    assert list(model.targets.values) == ["no", "yes"]
+    assert (model.predict(X[500:]) == y[500:]).mean() > 0.85
+    figures = model.evaluate(X[500:], y[500:], metrics=("accuracy",))
+    true_class = p[np.arange(100), (y[500:] == "yes").astype(int)]
+    assert figures["loss"] == pytest.approx(-np.log(true_class).mean(), rel=1e-5)
+    assert figures["accuracy"] == (model.predict(X[500:]) == y[500:]).mean()
+    assert len(history["val_loss"]) == 40
+
+
+def test_numbers_come_back_in_their_units():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 3))
+    y = 1e4 + 500 * np.sin(2 * X[:, 0]) * X[:, 1]
+    model = presets.tabular_regressor(**QUICK | {"epochs": 60})
+    model.fit(X[:400], y[:400])
+    predicted = model.predict(X[400:])
+    np.testing.assert_allclose(model.network.predict(model.inputs.transform(X[400:])), predicted, rtol=1e-6)
+    figures = model.evaluate(X[400:], y[400:], metrics=("r2", "mae"))
+    assert figures["r2"] > 0.8
+    assert figures["mae"] == pytest.approx(np.abs(predicted - y[400:]).mean(), rel=1e-4)
+
+
+def test_several_numbers_each_have_their_scale():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 2))
+    y = X @ [[1.0, 100.0], [2.0, -100.0]] + [5.0, 1e3]
+    model = presets.tabular_regressor(**QUICK | {"epochs": 60})
+    model.fit(X, y)
+    assert model.predict(X).shape == (300, 2)
+    assert model.evaluate(X, y, metrics=("r2",))["r2"] > 0.95
+
+
+def test_quantiles_have_an_output_each():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (2000, 1))
+    y = 100 + 10 * rng.standard_normal(2000)
+    model = presets.tabular_regressor(**QUICK | {"loss": fr.Quantile((0.1, 0.9)), "epochs": 20})
+    model.fit(X, y)
+    low, high = model.predict(X).T
+    assert 0.05 < (y < low).mean() < 0.15
+    assert 0.05 < (y > high).mean() < 0.15
+
+
+def test_fit_starts_over_with_the_same_bits():
+    X, y = a_table()
+    model, other = presets.tabular_classifier(**QUICK), presets.tabular_classifier(**QUICK)
+    model.fit(X, y)
+    first = model.predict_proba(X)
+    model.fit(X, y, n_threads=1)
+    other.fit(X, y)
+    assert np.array_equal(model.predict_proba(X), first)
+    assert np.array_equal(other.predict_proba(X), first)
+
+
+def test_a_fit_that_fails_changes_nothing():
+    X, y = a_table()
+    model = presets.tabular_classifier(**QUICK)
+    model.fit(X, y)
+    first = model.predict_proba(X)
+    with pytest.raises(ValueError, match="infinity"):
+        model.fit(X.assign(size=np.inf), y)
+    assert np.array_equal(model.predict_proba(X), first)
+
+
+def test_every_part_can_be_replaced():
+    X, y = a_table()
+    stop = fr.EarlyStopping("loss", patience=2)
+    parts = {
+        "layers": (fr.Dense(7, "tanh"),),
+        "optimizer": fr.SGD(0.1),
+        "callbacks": (stop,),
+        "epochs": 3,
+        "batch_size": 50,
+        "inputs": Table(bins=4),
+        "metrics": ("accuracy",),
+        "validation_fraction": 0,
+        "dtype": "float64",
+        "engine": "reference",
+        "seed": 5,
+    }
+    model = presets.tabular_classifier(**parts)
+    history = model.fit(X, y)
+    assert {name: getattr(model.recipe, name) for name in parts} == parts
+    assert model.network.parameters["0.weight"].shape == (1 + 4 + 1 + 4 + 3, 7)
+    assert model.network.parameters["output.weight"].dtype == np.float64
+    assert len(history["accuracy"]) == 3
+    assert "val_loss" not in history
+
+
+def test_inputs_can_be_what_scikit_learn_has_or_nothing():
+    from sklearn.preprocessing import StandardScaler
+
+    X, y = a_table()
+    X = X[["size", "noise"]].to_numpy()
+    for inputs in (StandardScaler(), None):
+        model = presets.tabular_classifier(**QUICK, inputs=inputs)
+        model.fit(X, y)
+        assert model.network.parameters["0.weight"].shape[0] == 2
+
+
+def test_own_validation_data_leave_all_rows_to_training():
+    X, y = a_table()
+    model = presets.tabular_classifier(**QUICK)
+    history = model.fit(X[:500], y[:500], validation=(X[500:], y[500:]))
+    best = min(history["val_loss"])
+    assert model.evaluate(X[500:], y[500:])["loss"] == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    ({"optimiser": 1}, "did you mean 'optimizer'"),
+    ({"loss": "binary_cross_entropy"}, "two classes are cross_entropy's"),
+    ({"validation_fraction": 1}, "validation_fraction"),
+    ({"layers": (3,)}, "layers"),
+])  # fmt: skip
+def test_wrong_parts_are_refused_when_they_are_given(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        presets.tabular_classifier(**wrong)
+
+
+def test_before_fit_there_is_no_network():
+    model = presets.tabular_classifier()
+    assert model.network is None
+    with pytest.raises(fr.NotBuiltError, match="call fit"):
+        model.predict(np.zeros((1, 1)))
+
+
+def test_a_class_that_only_validates_is_refused():
+    X, y = a_table()
+    with pytest.raises(ValueError, match="'perhaps'"):
+        presets.tabular_classifier(**QUICK).fit(X, y, validation=(X[:1], np.array(["perhaps"])))
+
+
+def test_pickles_hold_all_of_it_and_files_say_why_they_do_not(tmp_path):
+    X, y = a_table()
+    model = presets.tabular_classifier(**QUICK)
+    model.fit(X, y)
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
+    with pytest.raises(ValueError, match="preset"):
+        fr.save(model, tmp_path / "model.frg")
+    fr.save(model.network, tmp_path / "network.frg")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+def test_rows_that_validate_are_spread_over_y(share):
+    rng = np.random.default_rng(0)
+    for y in (rng.choice(["a", "b", "c"], 1000, p=[0.7, 0.25, 0.05]), rng.exponential(size=1000)):
+        rows = presets._spread_rows(y, share, seed=0)
+        assert len(rows) == len(set(rows)) == 1000 * share
+        ranks = np.argsort(np.argsort(y, kind="stable"))[rows] if y.dtype.kind == "f" else None
+        if ranks is None:
+            for value in "abc":
+                assert abs((y[rows] == value).sum() - share * (y == value).sum()) <= 2
+        else:
+            assert abs(ranks.mean() / 999 - 0.5) < 0.02
+
+
+# ---- encodings
+
+
+def test_numbers_are_scaled_clipped_and_binned_as_the_formulas_say():
+    X = np.arange(5.0).repeat(100)[:, None]
+    encoded = Table(bins=8).fit(X).transform(np.array([[2.0], [4.0], [-1.0], [2.5]]))
+    z = (np.array([2.0, 4.0, -1.0, 2.5]) - 2) / 2  # quartiles 1 and 3
+    np.testing.assert_allclose(encoded[:, 0], z / np.sqrt(1 + (z / 3) ** 2), rtol=1e-6)
+    bins = [[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0.5, 0]]
+    np.testing.assert_array_equal(encoded[:, 1:], bins)
+    assert encoded.dtype == np.float32
+
+
+def test_a_value_that_most_rows_share_leaves_bins_to_the_others():
+    x = np.concatenate([np.zeros(9000), np.arange(1.0, 1001.0)])
+    (column,) = Table(bins=20).fit(x[:, None]).columns
+    assert len(column.edges) > 15
+    assert (np.diff(column.edges) > 0).all()
+    assert column.scale == 500  # both quartiles are 0
+
+
+def test_constant_binary_and_blank_columns():
+    X = np.array([[5.0, 0.0, np.nan, 1.0], [5.0, 1.0, np.nan, np.nan], [5.0, 1.0, np.nan, 3.0]])
+    encoded = Table().fit(X).transform(X)
+    assert np.isfinite(encoded).all()
+    assert encoded.shape == (3, 1 + 1 + 2 + 2)
+    np.testing.assert_array_equal(encoded[:, [3, 5]], [[1, 0], [1, 1], [1, 0]])
+
+
+def test_texts_and_objects_become_one_column_for_each_value():
+    X = np.array([["b", 1], ["a", 2], [None, 3]], dtype=object)
+    fitted = Table(bins=0).fit(X)
+    np.testing.assert_array_equal(fitted.transform(X)[:, :3], [[0, 0, 1], [0, 1, 0], [1, 0, 0]])
+    unseen = np.array([["c", 2], ["a", 2], ["a", 2]], dtype=object)
+    np.testing.assert_array_equal(fitted.transform(unseen)[0], [0, 0, 0, 0])
+    frame = pd.DataFrame({"t": pd.Categorical(["b", "a", None]), "n": pd.array([1, 2, 3], dtype="Int64")})
+    np.testing.assert_array_equal(Table(bins=0).fit(frame).transform(frame), fitted.transform(X))
+
+
+def test_wide_tables_share_their_bins():
+    X = np.random.default_rng(0).standard_normal((100, 1024))
+    assert Table().fit(X).transform(X).shape == (100, 1024 * (1 + 4))
+    assert Table().fit(X[:, :1]).transform(X[:, :1]).shape == (100, 1 + 5)  # half the root of 100 rows
+
+
+@pytest.mark.parametrize(("X", "message"), [
+    (np.zeros(3), "table of rows and columns"),
+    (np.zeros((3, 5)), "X has 5 columns, but the preset was fitted to 2"),
+    ([[1.0, np.inf]], "column 1 of X contains infinity"),
+    ([["a", 2.0]], "column 0 of X held numbers"),
+])  # fmt: skip
+def test_what_cannot_be_encoded_is_refused(X, message):
+    fitted = Table().fit(np.arange(10.0).reshape(5, 2))
+    with pytest.raises(ValueError, match=message):
+        fitted.transform(np.array(X, dtype=object) if isinstance(X, list) else X)
+
+
+def test_pixels_are_flattened_and_divided():
+    images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    fitted = Pixels().fit(images)
+    np.testing.assert_allclose(fitted.transform(images), images.reshape(2, 12) / 23, rtol=1e-6)
+    np.testing.assert_array_equal(Pixels().fit(images * 0).transform(images * 0), 0)
+
+
+def test_classes_and_scales_go_there_and_back():
+    y = np.array([3, -1, 3, 7])
+    classes = Classes.fit(y)
+    np.testing.assert_array_equal(classes.encode(y), [1, 0, 1, 2])
+    np.testing.assert_array_equal(classes.decode(classes.encode(y)), y)
+    scaled = Scaled.fit(y)
+    assert scaled.encode(y).mean() == pytest.approx(0, abs=1e-12)
+    assert scaled.encode(y).std() == pytest.approx(1)
+    np.testing.assert_allclose(scaled.decode(scaled.encode(y)), y)
+    assert Scaled.fit(np.ones(3)).scale == 1
