@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sklearn.datasets import load_digits
+
 import fastreg as fr
 from fastreg import presets
 from fastreg.preprocessing import Classes, Pixels, Scaled, Table
@@ -171,6 +173,15 @@ def test_pickles_hold_all_of_it_and_files_say_why_they_do_not(tmp_path):
     with pytest.raises(ValueError, match="preset"):
         fr.save(model, tmp_path / "model.frg")
     fr.save(model.network, tmp_path / "network.frg")
+
+
+def test_small_images_are_learned():
+    X, y = load_digits(return_X_y=True)
+    images = X.reshape(-1, 8, 8)
+    model = presets.image_classifier((8, 8), seed=0, epochs=25)
+    model.fit(images[:1200], y[:1200])
+    assert model.evaluate(images[1200:], y[1200:], metrics=("accuracy",))["accuracy"] > 0.93
+    assert np.array_equal(model.predict(X[1200:]), model.predict(images[1200:]))
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
