@@ -235,7 +235,7 @@ def _columns(X):
         for name in X.columns:
             yield f"column {name!r}", np.asarray(X[name])
         return
-    X = np.asarray(X)
+    X = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)  # which keeps numbers beside texts
     if X.ndim != 2:
         raise ValueError(f"X must be a table of rows and columns, got shape {X.shape}")
     for number, column in enumerate(X.T):

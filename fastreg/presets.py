@@ -18,7 +18,7 @@ import numpy as np
 from fastreg.augment import Mixup, RandAugment
 from fastreg.callbacks import EarlyStopping
 from fastreg.checks import check_name, check_number
-from fastreg.data import as_seed
+from fastreg.data import as_count, as_seed
 from fastreg.errors import NotBuiltError
 from fastreg.layers import Dense, Dropout, Residual
 from fastreg.losses import CrossEntropy, as_loss
@@ -68,6 +68,8 @@ class Recipe:
         if self.loss.link not in ("softmax", "identity"):
             raise ValueError(f"loss {self.loss.name!r} is of no preset; two classes are cross_entropy's as well")
         check_number("validation_fraction", self.validation_fraction, "[0, 1)")
+        if self.batch_size != "auto":
+            as_count("batch_size", self.batch_size)
         object.__setattr__(self, "seed", as_seed(self.seed))
         self.network(self.n_outputs(2))  # says now what is wrong with it
 
@@ -79,6 +81,16 @@ class Recipe:
         """Return a new network with so many outputs."""
         layers = (*self.layers, Dense(n_outputs, name=OUTPUT))
         return Network(layers, loss=self.loss, dtype=self.dtype, seed=self.seed, engine=self.engine)
+
+    def split(self, X, y, sample_weight):
+        """Return what validates, (X, y), and what trains, [X, y, sample_weight]. No class validates alone."""
+        chosen = _spread_rows(y, self.validation_fraction, self.seed)
+        others = np.delete(np.arange(len(y)), chosen)
+        if self.loss.link == "softmax":
+            chosen = chosen[np.isin(y[chosen], y[others])]
+            others = np.delete(np.arange(len(y)), chosen)
+        trains = [table if table is None else _rows(table, others) for table in (X, y, sample_weight)]
+        return (_rows(X, chosen), y[chosen]), trains
 
     def train(self, network, X, y, **arguments):
         """Fit a network as the recipe says."""
@@ -136,22 +148,24 @@ class Preset:
 
         Raises
         ------
-        As `Network.fit` does. The preset stays as it was.
+        As `Network.fit` does; the preset stays as it was, but after Ctrl-C it has the new network and its best weights.
         """
         recipe, y = self.recipe, np.asarray(y)
         if validation is None and recipe.validation_fraction:
-            chosen = _spread_rows(y, recipe.validation_fraction, recipe.seed)
-            validation, (X, y, sample_weight) = (_rows(X, chosen), y[chosen]), _others(chosen, X, y, sample_weight)
+            validation, (X, y, sample_weight) = recipe.split(X, y, sample_weight)
         inputs = (recipe.inputs or Raw()).fit(X)
         targets = (Scaled if recipe.loss.link == "identity" else Classes).fit(y)
         network = recipe.network(recipe.n_outputs(targets.size))
-        history = recipe.train(
-            network, inputs.transform(X), targets.encode(y), sample_weight=sample_weight,
-            validation=validation and (inputs.transform(validation[0]), targets.encode(np.asarray(validation[1]))),
-            n_threads=n_threads, verbose=verbose,
-        )  # fmt: skip
-        self.network, self.inputs = network, inputs
-        self.targets = targets.moved_into(network.parameters, OUTPUT)
+        arguments = {
+            "sample_weight": sample_weight, "n_threads": n_threads, "verbose": verbose,
+            "validation": validation and (inputs.transform(validation[0]), targets.encode(np.asarray(validation[1]))),
+        }  # fmt: skip
+        try:
+            history = recipe.train(network, inputs.transform(X), targets.encode(y), **arguments)
+        except KeyboardInterrupt:
+            self._take(network, inputs, targets)
+            raise
+        self._take(network, inputs, targets)
         return history
 
     def predict(self, X):
@@ -171,6 +185,10 @@ class Preset:
 
     def __repr__(self):
         return f"Preset({self.recipe!r})"
+
+    def _take(self, network, inputs, targets):
+        self.network, self.inputs = network, inputs
+        self.targets = targets.moved_into(network.parameters, OUTPUT)
 
     def _fitted(self, X):
         if self.network is None:
@@ -271,11 +289,7 @@ def _spread_rows(y, share, seed):
     return np.sort(order[((np.arange(n_chosen) + uniform(n_chosen)) * (len(y) / n_chosen)).astype(np.int64)])
 
 
-def _others(chosen, *tables):
-    """Return the rows that are not chosen of each table."""
-    rows = np.delete(np.arange(len(tables[0])), chosen)
-    return [None if table is None else _rows(table, rows) for table in tables]
-
-
 def _rows(table, rows):
-    return table.iloc[rows] if hasattr(table, "iloc") else np.asarray(table)[rows]
+    if hasattr(table, "iloc"):
+        return table.iloc[rows]
+    return table[rows] if isinstance(table, np.ndarray) else [table[row] for row in rows]

@@ -3,10 +3,7 @@
 import pickle
 
 import numpy as np
-import pandas as pd
 import pytest
-
-from sklearn.datasets import load_digits
 
 import fastreg as fr
 from fastreg import presets
@@ -20,13 +17,15 @@ def a_table(n=600):
     rng = np.random.default_rng(0)
     size, color = 10 ** rng.uniform(-3, 3, n), rng.choice(["red", "green", "blue"], n)
     y = np.where((size > 1) ^ (color == "red"), "yes", "no")
-    return pd.DataFrame({"size": size, "noise": rng.standard_normal(n), "color": color}), y
+    X = np.empty((n, 3), dtype=object)
+    X[:, 0], X[:, 1], X[:, 2] = size, rng.standard_normal(n), color
+    return X, y
 
 
 # ---- presets
 
 
-def test_classes_of_a_data_frame_are_learned():
+def test_classes_of_numbers_and_texts_are_learned():
     X, y = a_table()
     model = presets.tabular_classifier(**QUICK | {"epochs": 40})
     history = model.fit(X[:500], y[:500])
@@ -91,8 +90,10 @@ def test_a_fit_that_fails_changes_nothing():
     model = presets.tabular_classifier(**QUICK)
     model.fit(X, y)
     first = model.predict_proba(X)
+    X_bad = X.copy()
+    X_bad[100, 0] = np.inf
     with pytest.raises(ValueError, match="infinity"):
-        model.fit(X.assign(size=np.inf), y)
+        model.fit(X_bad, y)
     assert np.array_equal(model.predict_proba(X), first)
 
 
@@ -121,11 +122,28 @@ def test_every_part_can_be_replaced():
     assert "val_loss" not in history
 
 
-def test_inputs_can_be_what_scikit_learn_has_or_nothing():
-    from sklearn.preprocessing import StandardScaler
+def test_classes_of_one_row_never_validate_alone():
+    X, y = a_table(200)
+    y = y.astype(object)
+    y[::20] = [f"rare {number}" for number in range(10)]
+    model = presets.tabular_classifier(**QUICK | {"validation_fraction": 0.5})
+    model.fit(X, y)
+    assert len(model.targets.values) == 12
 
+
+def test_lists_are_tables_too():
     X, y = a_table()
-    X = X[["size", "noise"]].to_numpy()
+    rows = X.tolist()
+    model, other = presets.tabular_classifier(**QUICK), presets.tabular_classifier(**QUICK)
+    model.fit(rows, list(y), sample_weight=[1.0] * 600)
+    other.fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(rows[:5]), other.predict_proba(X[:5]), rtol=1e-4)
+
+
+def test_inputs_can_be_what_scikit_learn_has_or_nothing():
+    StandardScaler = pytest.importorskip("sklearn.preprocessing").StandardScaler
+    X, y = a_table()
+    X = X[:, :2].astype(float)
     for inputs in (StandardScaler(), None):
         model = presets.tabular_classifier(**QUICK, inputs=inputs)
         model.fit(X, y)
@@ -176,7 +194,7 @@ def test_pickles_hold_all_of_it_and_files_say_why_they_do_not(tmp_path):
 
 
 def test_small_images_are_learned():
-    X, y = load_digits(return_X_y=True)
+    X, y = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
     images = X.reshape(-1, 8, 8)
     model = presets.image_classifier((8, 8), seed=0, epochs=25)
     model.fit(images[:1200], y[:1200])
@@ -233,8 +251,18 @@ def test_texts_and_objects_become_one_column_for_each_value():
     np.testing.assert_array_equal(fitted.transform(X)[:, :3], [[0, 0, 1], [0, 1, 0], [1, 0, 0]])
     unseen = np.array([["c", 2], ["a", 2], ["a", 2]], dtype=object)
     np.testing.assert_array_equal(fitted.transform(unseen)[0], [0, 0, 0, 0])
-    frame = pd.DataFrame({"t": pd.Categorical(["b", "a", None]), "n": pd.array([1, 2, 3], dtype="Int64")})
-    np.testing.assert_array_equal(Table(bins=0).fit(frame).transform(frame), fitted.transform(X))
+
+
+def test_data_frames_have_categories_and_blanks():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"t": pd.Categorical(["b", "a", None]), "n": pd.array([1, None, 3], dtype="Int64")})
+    encoded = Table().fit(frame).transform(frame)
+    np.testing.assert_array_equal(encoded[:, :3], [[0, 0, 1], [0, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(encoded[:, 4], [0, 1, 0])
+    y = ["yes", "no", "yes"] * 20
+    model = presets.tabular_classifier(**QUICK)
+    model.fit(pd.concat([frame] * 20, ignore_index=True), y)
+    np.testing.assert_array_equal(model.predict(frame), y[:3])
 
 
 def test_wide_tables_share_their_bins():
