@@ -229,9 +229,12 @@ static void k_swap_noise(void *y_, const void *x_, i64 rows, i64 cols, i64 first
             const philox_block block = philox((u64)(((first_row + r) * stride + j) / 2), &schedule);
             philox_store(d.pair, &block);
             for (i64 i = 0; i < n; i++) {
-                const i64 shift = 1 + (i64)(((d.pair[i] >> 32) * (u64)(batch_rows - 1)) >> 32);
-                const i64 other = (first_row + r + shift) % batch_rows - first_row;
-                y[r * cols + j + i] = x[((d.pair[i] & 0xffff) < threshold ? other : r) * cols + j + i];
+                i64 from = r;
+                if ((d.pair[i] & 0xffff) < threshold) {
+                    from += 1 + (i64)(((d.pair[i] >> 32) * (u64)(batch_rows - 1)) >> 32);
+                    if (first_row + from >= batch_rows) from -= batch_rows; /* round the end of the batch */
+                }
+                y[r * cols + j + i] = x[from * cols + j + i];
             }
         }
 }

@@ -366,22 +366,18 @@ INLINE ivec widen16(const uint16_t *p)
 /* VL 32-bit words as integers of a real's width */
 INLINE ivec widen32(const uint32_t *p)
 {
-#ifdef FR_F64
-#if VB == 64
+#if defined(FR_F64) && VB == 64
     return (ivec)_mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)p));
-#elif VB == 32
+#elif defined(FR_F64) && VB == 32
     return (ivec)_mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)p));
 #else
-    real lane[VL];
-    rint_t wider[VL];
-    for (int i = 0; i < VL; i++) wider[i] = p[i];
-    memcpy(lane, wider, sizeof lane);
-    return as_int(vload(lane));
-#endif
-#else
-    ivec words;
-    memcpy(&words, p, sizeof words);
-    return words;
+    uint32_t word[VL]; /* copied: they were stored in pairs */
+    runsigned_t wider[VL];
+    ivec result;
+    memcpy(word, p, sizeof word);
+    for (int i = 0; i < VL; i++) wider[i] = word[i];
+    memcpy(&result, wider, sizeof result);
+    return result;
 #endif
 }
 
