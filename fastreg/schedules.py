@@ -56,6 +56,26 @@ class Constant(Schedule):
 
 
 @dataclass(frozen=True)
+class LinearDecay(Schedule):
+    """A straight line from 1 to `final`: 1 - (1 - final) progress.
+
+    As behind the warm-up of Devlin et al., "BERT: pre-training of deep bidirectional transformers", 2019.
+
+    Parameters
+    ----------
+    final : float in [0, 1], default 0
+    """
+
+    final: float = 0.0
+
+    def __post_init__(self):
+        _check(self, final="[0, 1]")
+
+    def factor(self, progress):
+        return 1 - (1 - self.final) * progress
+
+
+@dataclass(frozen=True)
 class StepDecay(Schedule):
     """A staircase: drop^floor(progress / every).
 

@@ -30,6 +30,8 @@ def onecycle(t, rise=0.3, start=0.04, final=4e-6):
 
 FORMULAS = [
     (fr.Constant(), lambda t: np.ones_like(t)),
+    (fr.LinearDecay(), lambda t: 1 - t),
+    (fr.LinearDecay(0.25), lambda t: 1 - 0.75 * t),
     (fr.StepDecay(0.5, every=0.25), lambda t: 0.5 ** np.floor(4 * t)),
     (fr.Exponential(0.01), lambda t: 0.01**t),
     (fr.Exponential(1.0), lambda t: np.ones_like(t)),
@@ -89,6 +91,7 @@ def test_stairs_fall_where_epochs_begin(epochs):
         lambda: fr.Cosine(1.5), lambda: fr.StepDecay(0), lambda: fr.StepDecay(every=0), lambda: fr.Exponential(0),
         lambda: fr.OneCycle(rise=1), lambda: fr.Warmup(0), lambda: fr.Warmup(then=3), lambda: fr.CosLog(0),
         lambda: fr.CosLog(2.5), lambda: fr.FlatCosine(1), lambda: fr.InverseScaling(0),
+        lambda: fr.LinearDecay(1.5),
     ],
 )  # fmt: skip
 def test_settings_out_of_range(make):
