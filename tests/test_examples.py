@@ -12,7 +12,9 @@ import fastreg
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PATHS = sorted(EXAMPLES.glob("*.py"))
-NEEDS = {"early_stopping_digits": "sklearn", "switch_from_sklearn": "sklearn"}
+NEEDS = dict.fromkeys(
+    ("early_stopping_digits", "switch_from_sklearn", "text_003_augmentation", "text_003_combined"), "sklearn"
+)
 
 pytestmark = pytest.mark.skipif(not PATHS, reason="the tests run away from the source tree, without examples")
 

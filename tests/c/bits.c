@@ -434,8 +434,7 @@ static void probe_augment(fr_kernel f, int id)
     const double settings[][4] = {[FR_random_flip] = {0.5, 0.3},   [FR_random_rotate] = {5},
                                   [FR_random_shift] = {2, 1, 0.5}, [FR_center_crop] = {1, 1, 0.5, 0.3},
                                   [FR_cutout] = {3, 0.8, 0.3},     [FR_color_jitter] = {0.3, 0.4, 0.5},
-                                  [FR_pixel_noise] = {0.5},
-        [FR_rand_augment] = {0.7}};
+                                  [FR_pixel_noise] = {0.5},        [FR_rand_augment] = {0.7}};
     EACH(i, images) {
         const i64 cols = images[i].height * images[i].width * images[i].channels;
         void *y = constant(33 * cols, NAN);
