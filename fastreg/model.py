@@ -48,7 +48,8 @@ class Model:
         self.plan = self.plan_for(None, False)
         self.weights = aligned_zeros(self.plan.layout.size, spec.dtype)
         self.parameters = Parameters(self.plan.layout, self.weights)
-        self.inference = Inference(self.engine, spec.loss, self.plan.n_outputs, spec.dtype)
+        engines = _engines_of_inference(spec.engine, self._body, self.weights)
+        self.inference = Inference(engines, spec.loss, self.plan.n_outputs, spec.dtype)
         self.flat = self.plan.n_outputs == 1
         if seed is not None:
             self.draw(seed)
@@ -84,6 +85,11 @@ class Model:
     def kernels(self):
         """The module whose kernels run beside the engine."""
         return interpreter(self.spec.engine)[1]
+
+
+def _engines_of_inference(name, body, weights):
+    """Return a function of `labels`. It does not hold the model: its memory is free as soon as nobody else does."""
+    return lambda labels: interpreter(name)[0](body.plan(None, labels), weights)
 
 
 @cache

@@ -1,7 +1,9 @@
 """Network without training: what it is made of, what it says, what it refuses, what copies of it do."""
 
 import copy
+import gc
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -337,6 +339,20 @@ def test_an_unbuilt_network_pickles(engine):
     with pytest.raises(fr.NotBuiltError):
         net.summary()
     assert np.array_equal(net.build(5).parameters["0.weight"], classifier(engine).build(5).parameters["0.weight"])
+
+
+def test_memory_is_freed_at_once(engine, table):
+    """Not when Python next looks for cycles: a search over large networks would fill the machine first."""
+    net = classifier(engine)
+    net.fit(*table, epochs=2, validation=table)
+    net.predict_proba(table[0])
+    model = weakref.ref(net._model)
+    gc.disable()
+    try:
+        del net
+        assert model() is None
+    finally:
+        gc.enable()
 
 
 def test_a_copy_keeps_the_form_of_predictions(engine, table):
