@@ -194,17 +194,39 @@ INLINE real sum_exp(real *kept, const real *z, i64 classes, const vec max)
     return sum;
 }
 
-/* Sums of t_c (log_sum - z_c + max) and of t_c in the same orders: the row's loss, and through *mass what t adds up to. */
+/* What classes i, i + 1, ... of a row are wanted with. */
+INLINE vec targets_at(const int32_t *label, const real *target, i64 i, int rest, smoothing s)
+{
+    vec t = target ? take(target + i, rest) : vset(0);
+    const i64 at = label ? *label - i : -1;
+    const real one = 1;
+    if (at >= 0 && at < VL) memcpy((char *)&t + at * (i64)sizeof(real), &one, sizeof one);
+    return s.on ? vfma(t, vset(s.keep), vset(s.spread)) : t;
+}
+
+/* Sums of t_c (log_sum - z_c + max) and of t_c in the orders of sum_exp: the row's loss, and through *mass what t adds
+ * up to. */
 INLINE real soft_loss(const real *z, const int32_t *label, const real *target, i64 classes, smoothing s, real max,
                       real log_sum, real *mass)
 {
-    real loss[LANES] = {0}, sum[LANES] = {0};
-    for (i64 c = 0; c < classes; c++) {
-        const i64 lane = classes <= LANES ? 0 : c % LANES;
-        const real plain = label ? c == *label : target[c], t = s.on ? fma1(plain, s.keep, s.spread) : plain;
-        if (t != 0) loss[lane] = fma1(t, log_sum - (z[c] - max), loss[lane]);
-        sum[lane] += t;
-    }
+    real loss[LANES] = {0}, sum[LANES] = {0}, t[VL], term[VL];
+    for (i64 c = 0; c < classes; c += LANES)
+        for (i64 i = c, j = 0; i < classes && j < LANES; i += VL, j += VL) {
+            const int rest = vrest(i, classes);
+            const vec l = take(loss + j, rest), wanted = targets_at(label, target, i, rest, s);
+            const vec missed = vset(log_sum) - (take(z + i, rest) - vset(max));
+            if (classes > LANES) {
+                put(loss + j, vselect(veq(wanted, vset(0)), l, vfma(wanted, missed, l)), rest); /* 0 times inf is 0 */
+                put(sum + j, take(sum + j, rest) + wanted, rest);
+                continue;
+            }
+            vstore(t, wanted);
+            vstore(term, missed);
+            for (int k = 0; k < rest; k++) {
+                if (t[k] != 0) loss[0] = fma1(t[k], term[k], loss[0]);
+                sum[0] += t[k];
+            }
+        }
     *mass = lanes_total(sum);
     return lanes_total(loss);
 }
@@ -248,7 +270,7 @@ static real labelled_row(real *dz, const real *z, const int32_t label, i64 class
 static real soft_row(real *dz, const real *z, const int32_t *label, const real *target, i64 classes, real factor,
                      smoothing s)
 {
-    const real max = row_max(z, classes), z_label = label ? z[*label] : 0; /* dz may overwrite it */
+    const real max = row_max(z, classes);
     const vec top = vset(max), sum = vset(sum_exp(NULL, z, classes, top));
     real lane[VL], mass;
     vstore(lane, vlog(sum));
@@ -256,14 +278,8 @@ static real soft_row(real *dz, const real *z, const int32_t *label, const real *
     if (!dz) return loss;
     for (i64 i = 0; i < classes; i += VL) {
         const int rest = vrest(i, classes);
-        const vec plain = label ? vset(0) : take(target + i, rest);
-        const vec t = s.on ? vfma(plain, vset(s.keep), vset(s.spread)) : plain;
         const vec p = vexp(take(z + i, rest) - top) / sum;
-        put(dz + i, vset(factor) * vfma(p, vset(mass), -t), rest);
-    }
-    if (label) {
-        vstore(lane, vfma(vexp(vset(z_label) - top) / sum, vset(mass), vset(-(s.keep + s.spread))));
-        dz[*label] = factor * lane[0];
+        put(dz + i, vset(factor) * vfma(p, vset(mass), -targets_at(label, target, i, rest, s)), rest);
     }
     return loss;
 }
