@@ -186,6 +186,33 @@ def test_a_smoothed_network_comes_back_from_its_file(tmp_path):
         assert repr(fr.load(tmp_path / f"{number}.frg")) == repr(net)
 
 
+@pytest.mark.parametrize("smoothing", ["uniform", "others"])
+@every_engine
+def test_smoothing_follows_its_schedule_step_by_step(engine, smoothing):
+    """At a learning rate of almost nothing, the losses of the steps are those of their own smoothing."""
+    X, schedule = RNG.normal(size=(ROWS, INPUTS)), fr.Cosine()
+    loss = fr.CrossEntropy(0.3, smoothing=smoothing, schedule=schedule)
+    net = fr.Network([fr.Dense(OUTPUTS)], loss=loss, seed=0, dtype="float64", engine=engine).build(INPUTS)
+    history = net.fit(X, LABELS, epochs=5, batch_size=ROWS, optimizer=fr.SGD(1e-12), validation=(X, LABELS))
+    strengths = 0.3 * np.array([schedule.factor(k / 5) for k in range(5)])
+    wanted = [cross_entropy_of(net.forward(X), smoothed_by_hand(LABELS, s, smoothing, OUTPUTS)) for s in strengths]
+    assert history["loss"] == pytest.approx(wanted, rel=1e-9)
+    assert history["val_loss"] == pytest.approx([net.evaluate(X, LABELS)["loss"]] * 5, rel=1e-9)
+
+
+@every_engine
+def test_binary_smoothing_follows_its_schedule(engine):
+    X, y = RNG.normal(size=(ROWS, INPUTS)), BITS[:, 0]
+    net = fr.Network(
+        [fr.Dense(1)], loss=fr.BinaryCrossEntropy(0.4, schedule=fr.Cosine()), seed=0, dtype="float64", engine=engine
+    )
+    p = 1 / (1 + np.exp(-net.build(INPUTS).forward(X)[:, 0]))
+    history = net.fit(X, y, epochs=2, batch_size=ROWS, optimizer=fr.SGD(1e-12))
+    for loss, s in zip(history["loss"], (0.4, 0.2), strict=True):
+        t = (1 - s) * y + s / 2
+        assert loss == pytest.approx(-(t * np.log(p) + (1 - t) * np.log(1 - p)).mean(), rel=1e-9)
+
+
 # ---- losses of regression
 
 
