@@ -312,9 +312,9 @@ def test_a_batch_without_weight_changes_nothing_but_the_moments(kind):
 
 def test_ctrl_c_in_lbfgs_keeps_the_least_loss():
     """The original's solver leaves the weights of the last trial of its line search."""
-    X, y = data("regressor", rows=2000)
+    X, y = data("regressor", rows=50_000)  # seconds of training
     net = fr.MLPRegressor(solver="lbfgs", max_iter=10**6, max_fun=10**9, tol=0, random_state=0)
-    threading.Timer(0.3, _thread.interrupt_main).start()
+    threading.Timer(0.5, _thread.interrupt_main).start()
     with pytest.raises(KeyboardInterrupt):
         net.fit(X, y)
     assert net.n_iter_ > 0
