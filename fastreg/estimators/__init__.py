@@ -2,6 +2,7 @@
 
 mlp          what both estimators share: parameters, checks, fit, predictions
 classifier   regressor
+regularizers, class_weights   what scikit-learn's own lack: dropout, label smoothing and the like
 stochastic   sgd and adam: epochs in the engine, and between them what scikit-learn does there
 lbfgs        SciPy's L-BFGS-B on the engine's gradient
 net          the numbers of a fitted estimator, and what computes with them

@@ -7,16 +7,18 @@ from sklearn import neural_network
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
-from fastreg.estimators.mlp import BaseMLP, partial_fit_of_stochastic_solvers
+from fastreg.estimators.class_weights import label_factors, row_factors
+from fastreg.estimators.mlp import SHARE, BaseMLP, partial_fit_of_stochastic_solvers
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron for classification, a drop-in for `sklearn.neural_network.MLPClassifier`.
 
     It has that class's parameters, attributes and methods, draws the same random numbers, and follows its loss
-    curve to rounding; only `n_threads` and `dtype` are new.
+    curve to rounding. The parameters from `n_threads` on are new, and change no number by default.
 
     Parameters
     ----------
@@ -49,14 +51,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Whether each epoch is printed.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the fit before. Its validation set is drawn anew, as in scikit-learn:
-        rows that the fit before has trained on are among it.
+        rows that the fit before has trained on are among it, but for `validation_split="stratified"`.
     momentum : float, default=0.9
         Of "sgd".
     nesterovs_momentum : bool, default=True
         Whether the momentum of "sgd" is Nesterov's.
     early_stopping : bool, default=False
         Whether some rows are held out, and training stops when the accuracy there no longer improves; the best weights
-        are kept. Two classes are held out in their proportions, more are not, as in scikit-learn.
+        are kept. Two classes are held out in their proportions, more are not, as in scikit-learn: see
+        `validation_split`. Sample weights count there, class weights do not.
     validation_fraction : float, default=0.1
         The share of the rows that early stopping holds out.
     beta_1 : float, default=0.9
@@ -75,6 +78,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     dtype : {"float32", "float64"}, default=None
         What X is converted to. None keeps float32 and makes float64 of everything else, as scikit-learn does. A fit
         that begins anew looks at it, and predictions do.
+    dropout : float, default=0.0
+        The share of the hidden units, in [0, 1), that each step leaves out; the others are scaled up (Srivastava et
+        al., 2014). Of "sgd" and "adam". It changes neither initial weights nor validation set.
+    input_dropout : float, default=0.0
+        The same of the inputs, which must be dense then.
+    label_smoothing : float, default=0.0
+        A share s in [0, 1) of each target is spread over the C classes: 1 - s + s / C for the row's own, s / C for all
+        others, with two classes and for each label C = 2 (Szegedy et al., 2016). In training's loss alone.
+    class_weight : dict, list of dicts or "balanced", default=None
+        Multiplies the sample weights of training, by class; classes that a dict lacks have weight 1. "balanced" gives
+        all classes the same sum, n_samples / (n_classes * np.bincount(y)) where rows have no weights; it needs all
+        rows, so there is no `partial_fit` then. Several labels take a list with a dict for each, or "balanced", and
+        their weights are multiplied.
+    clip_norm : float, default=None
+        A gradient of all parameters together, that of the penalty included, whose norm is larger is scaled down to it
+        (Pascanu, Mikolov and Bengio, 2013). Of "sgd" and "adam".
+    penalty_scale : {"sklearn", "mean"}, default="sklearn"
+        What 0.5 alpha sum(coefs ** 2) is divided by. "sklearn": by the rows of a batch, so that it depends on
+        `batch_size`. "mean": by all rows that are trained on, as in one batch of them. With weights, by their sum.
+    validation_split : {"sklearn", "stratified"}, default="sklearn"
+        "stratified" holds out more than two classes in their proportions too, and the same rows in each warm start.
 
     Attributes
     ----------
@@ -89,6 +113,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     _original: ClassVar[type] = neural_network.MLPClassifier
     loss: ClassVar[str] = "log_loss"
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseMLP._parameter_constraints,
+        "label_smoothing": [SHARE],
+        "class_weight": [None, dict, list, StrOptions({"balanced"})],
+        "validation_split": [StrOptions({"sklearn", "stratified"})],
+    }
 
     def __init__(
         self,
@@ -118,6 +148,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_fun=15000,
         n_threads=None,
         dtype=None,
+        dropout=0.0,
+        input_dropout=0.0,
+        label_smoothing=0.0,
+        class_weight=None,
+        clip_norm=None,
+        penalty_scale="sklearn",
+        validation_split="sklearn",
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -145,7 +182,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             max_fun=max_fun,
             n_threads=n_threads,
             dtype=dtype,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            clip_norm=clip_norm,
+            penalty_scale=penalty_scale,
         )
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+        self.validation_split = validation_split
 
     @partial_fit_of_stochastic_solvers
     def partial_fit(self, X, y, sample_weight=None, classes=None):
@@ -204,6 +248,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.out_activation_ == "softmax":
             return outputs.argmax(axis=1)[:, None]
         return outputs > 0.5 if len(self.classes_) > 1 else np.zeros(outputs.shape, bool)
+
+    def _training_weights(self, y, weights):
+        if self.class_weight is None:
+            return weights
+        factors = self._class_factors(y, weights)
+        weights = factors if weights is None else factors * weights
+        if not weights.any():
+            raise ValueError(f"class_weight={self.class_weight!r} leaves no row a weight above 0")
+        return weights
+
+    def _class_factors(self, y, weights):
+        if self._label_binarizer.y_type_.startswith("multilabel"):
+            return label_factors(self.class_weight, y, weights)
+        codes = y.argmax(axis=1) if y.shape[1] > 1 else y[:, 0].astype(np.int64)
+        return row_factors(self.class_weight, self.classes_, codes, weights)
 
     def _choose_out_activation(self):
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"

@@ -7,11 +7,12 @@ import numpy as np
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from fastreg.estimators.net import Net, net_of
+from fastreg.estimators.regularizers import NEUTRAL
 from fastreg.estimators.stochastic import Optimizer
 
 _OF_ONE_SIDE = {
     *("_network", "_lock", "_optimizer", "coefs_", "intercepts_", "loss"),
-    *("_best_coefs", "_best_intercepts", "_coef_indptr", "_intercept_indptr", "_sklearn_version"),
+    *("_split_seed", "_best_coefs", "_best_intercepts", "_coef_indptr", "_intercept_indptr", "_sklearn_version"),
 }
 
 
@@ -40,6 +41,7 @@ def to_sklearn(estimator):
     parameters = copy.deepcopy(estimator.get_params(deep=False))
     if parameters.get("loss", "squared_error") != "squared_error" and "loss" not in known:
         raise ValueError(f"loss={parameters['loss']!r} needs scikit-learn 1.7 or newer")
+    _check_neutral(parameters, kind)
     theirs = kind(**{name: value for name, value in parameters.items() if name in known})
     _copy_records(estimator, theirs)
     if not hasattr(estimator, "coefs_"):
@@ -50,6 +52,17 @@ def to_sklearn(estimator):
     if hasattr(estimator, "_optimizer"):
         theirs._optimizer = _optimizer_for(estimator._optimizer, net, theirs.coefs_ + theirs.intercepts_)
     return theirs
+
+
+def _check_neutral(parameters, kind):
+    """Demand that nothing is lost which the training would go on with."""
+    for name, neutral in NEUTRAL.items():
+        value = parameters.get(name, neutral)
+        if value != neutral:
+            raise ValueError(
+                f"scikit-learn's {kind.__name__} has no {name}={value!r}: set_params({name}={neutral!r}) first,"
+                " and its training goes on without"
+            )
 
 
 def _copy_records(source, target):

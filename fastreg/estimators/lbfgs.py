@@ -6,6 +6,7 @@ import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
 
 from fastreg._core.engine import Engine
+from fastreg.estimators.regularizers import Regularizers
 from fastreg.threads import threads_for
 
 _IPRINT = tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 15)  # SciPy's solver printed until then
@@ -16,17 +17,17 @@ class Objective:
 
     Parameters
     ----------
+    estimator : estimator whose parameters count
     net : Net
         Its parameters are those of the last call.
     X, targets, weights : arrays as the engine takes them
-    alpha : float
-    n_threads : int or None
     """
 
-    def __init__(self, net, X, targets, weights, alpha, n_threads):
-        self._net, self._data, self._threads = net, (X, targets, weights), threads_for(n_threads)
+    def __init__(self, estimator, net, X, targets, weights):
+        self._net, self._data, self._threads = net, (X, targets, weights), threads_for(estimator.n_threads)
         mass = X.shape[0] if weights is None else float(weights.sum(dtype=np.float64))
-        self._engine = Engine(net.plan(None, 0.5 * alpha / mass), net.buffer)
+        regularizers = Regularizers.of(estimator, 0.5 * estimator.alpha / mass)
+        self._engine = Engine(net.plan(None, regularizers), net.buffer)
         self._gradient = np.zeros_like(net.buffer)
         self._gradients = net.views(self._gradient)
         self.least, self._best = np.inf, None
@@ -58,7 +59,7 @@ def pack(coefs, intercepts):
 
 def fit_lbfgs(estimator, net, X, y, sample_weight):
     """Minimize from the net's parameters on; record what scikit-learn records."""
-    objective = Objective(net, X, net.targets(y), sample_weight, estimator.alpha, estimator.n_threads)
+    objective = Objective(estimator, net, X, net.targets(y), sample_weight)
     printing = {"iprint": 1 if estimator.verbose else -1} if _IPRINT else {}
     options = {"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol, **printing}
 

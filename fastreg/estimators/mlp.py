@@ -18,6 +18,7 @@ from fastreg.errors import ModelStateError
 from fastreg.estimators.exchange import from_sklearn, to_sklearn
 from fastreg.estimators.lbfgs import Objective, fit_lbfgs
 from fastreg.estimators.net import Net, draw, net_of
+from fastreg.estimators.regularizers import check_rows, check_solver
 from fastreg.estimators.stochastic import SOLVERS, begin_records, fit_stochastic
 
 _FORMAT = 1  # of the parameters in pickles: the order and the alignment of fastreg.layout
@@ -25,9 +26,12 @@ _KEPT_APART = ("_network", "_lock")  # of the attributes, what no pickle holds
 _POSITIVE = Interval(Real, 0, None, closed="neither")
 _NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 _COUNT = Interval(Integral, 1, None, closed="left")
+SHARE = Interval(Real, 0, 1, closed="left")
 
 
 def _has_partial_fit(estimator):
+    if getattr(estimator, "class_weight", None) == "balanced":
+        raise AttributeError("class_weight='balanced' needs all rows at once: for partial_fit give a dict of weights.")
     if estimator.solver in SOLVERS:
         return True
     solver = estimator.solver
@@ -63,6 +67,10 @@ class BaseMLP(BaseEstimator):
         "max_fun": [_COUNT],
         "n_threads": [None, _COUNT],
         "dtype": [None, StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64})],
+        "dropout": [SHARE],
+        "input_dropout": [SHARE],
+        "clip_norm": [None, _POSITIVE],
+        "penalty_scale": [StrOptions({"sklearn", "mean"})],
     }  # fmt: skip
 
     def __init__(
@@ -93,6 +101,10 @@ class BaseMLP(BaseEstimator):
         max_fun,
         n_threads,
         dtype,
+        dropout,
+        input_dropout,
+        clip_norm,
+        penalty_scale,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -119,6 +131,10 @@ class BaseMLP(BaseEstimator):
         self.max_fun = max_fun
         self.n_threads = n_threads
         self.dtype = dtype
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.clip_norm = clip_norm
+        self.penalty_scale = penalty_scale
 
     # ---- training
 
@@ -151,10 +167,13 @@ class BaseMLP(BaseEstimator):
 
     def _fit_alone(self, X, y, sample_weight, incremental):
         hidden = self._hidden_units()
+        check_solver(self)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y = self._validate_input(X, y, incremental, reset=first)
+        check_rows(self, X)
         weights = None if sample_weight is None else _as_weights(sample_weight, X)
         y = y.reshape(-1, 1) if y.ndim == 1 else y
+        of_training = self._training_weights(y, weights)
         if not first:
             self._check_layers(len(hidden), y.shape[1])
         self.n_outputs_ = y.shape[1]
@@ -163,17 +182,22 @@ class BaseMLP(BaseEstimator):
             self._initialize((X.shape[1], *hidden, y.shape[1]), X.dtype)
         net = self._net(float64=self.solver == "lbfgs").writable()
         self._adopt(net)
-        X, weights = _as_rows(X, net.dtype), None if weights is None else _narrowed(weights, net.dtype)
+        X = _as_rows(X, net.dtype)
+        weights, of_training = (_narrowed(w, net.dtype) for w in (weights, of_training))
         if self.solver == "lbfgs":
-            fit_lbfgs(self, net, X, y, weights)
+            fit_lbfgs(self, net, X, y, of_training)
         else:
-            fit_stochastic(self, net, X, y, weights, incremental)
+            fit_stochastic(self, net, X, y, weights, of_training, incremental)
         if not is_finite(net.buffer):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
                 " preprocessed."
             )
         return self
+
+    def _training_weights(self, y, weights):
+        """Return what training multiplies each row's loss by, y being (rows, outputs); None where nothing."""
+        return weights
 
     def _hidden_units(self):
         sizes = self.hidden_layer_sizes
@@ -198,6 +222,7 @@ class BaseMLP(BaseEstimator):
     def _initialize(self, units, dtype):
         """Draw the initial weights, and begin all records."""
         self.n_iter_ = self.t_ = 0
+        self.__dict__.pop("_split_seed", None)
         self.n_layers_ = len(units)
         self.out_activation_ = self._choose_out_activation()
         net = Net(units, self.activation, self.out_activation_, dtype)
@@ -238,7 +263,7 @@ class BaseMLP(BaseEstimator):
     def _loss_grad_lbfgs(self, packed_coef_inter, X, y, sample_weight, *scratch):
         """Return loss and gradient at packed parameters; scikit-learn's scratch arrays are not needed."""
         net = self._net()
-        objective = Objective(net, _as_rows(X, net.dtype), net.targets(y), sample_weight, self.alpha, self.n_threads)
+        objective = Objective(self, net, _as_rows(X, net.dtype), net.targets(y), sample_weight)
         return objective(packed_coef_inter)
 
     # ---- predictions
@@ -254,7 +279,7 @@ class BaseMLP(BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = not self.input_dropout
         return tags
 
     # ---- to scikit-learn's own estimator and back
@@ -321,7 +346,9 @@ def _as_weights(sample_weight, X):
 
 
 def _narrowed(weights, dtype):
-    """Return the row weights in the dtype of training, where none may overflow, nor all vanish."""
+    """Return the row weights in the dtype of training, where none may overflow, nor all vanish; None for None."""
+    if weights is None:
+        return None
     with np.errstate(over="ignore", under="ignore"):
         weights = weights.astype(dtype, copy=False)
     if not weights.any() or not is_finite(weights):

@@ -11,11 +11,13 @@ from fastreg._core.engine import Engine
 from fastreg.data import is_finite
 from fastreg.errors import ModelStateError
 from fastreg.estimators.outputs import OUTPUTS
+from fastreg.estimators.regularizers import Regularizers
 from fastreg.inference import Inference
-from fastreg.layers import Dense
 from fastreg.layout import aligned_zeros
 from fastreg.penalties import L2
 from fastreg.plan import lower
+
+_PLAIN = Regularizers()
 
 
 class Net:
@@ -57,13 +59,12 @@ class Net:
     def n_outputs(self):
         return self.units[-1]
 
-    def plan(self, optimizer=None, strength=0.0):
-        """Return the plan that trains with `optimizer` (None: inference) and `L2(strength)` on the weights."""
-        *hidden, last = self.units[1:]
-        layers = [*(Dense(n, self.activation) for n in hidden), Dense(last)]
+    def plan(self, optimizer=None, regularizers=_PLAIN):
+        """Return the plan that trains with `optimizer` (None: no steps), so regularized."""
+        layers = regularizers.layers(self.units, self.activation)
         return lower(
-            layers, self.loss, self.units[0], self.dtype,
-            penalties={"*.weight": L2(strength)}, optimizer=optimizer, labels=self.loss.labels,
+            layers, self.loss.smoothed(regularizers.label_smoothing), self.units[0], self.dtype,
+            penalties={"*.weight": L2(regularizers.strength)}, optimizer=optimizer, labels=self.loss.labels,
         )  # fmt: skip
 
     def views(self, buffer):

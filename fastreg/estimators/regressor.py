@@ -18,7 +18,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     """Multilayer perceptron for regression, a drop-in for `sklearn.neural_network.MLPRegressor`.
 
     It has that class's parameters, attributes and methods, draws the same random numbers, and follows its loss
-    curve to rounding; only `n_threads` and `dtype` are new.
+    curve to rounding. The parameters from `n_threads` on are new, and change no number by default.
 
     Parameters
     ----------
@@ -80,6 +80,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     dtype : {"float32", "float64"}, default=None
         What X is converted to. None keeps float32 and makes float64 of everything else, as scikit-learn does. A fit
         that begins anew looks at it, and predictions do.
+    dropout : float, default=0.0
+        The share of the hidden units, in [0, 1), that each step leaves out; the others are scaled up (Srivastava et
+        al., 2014). Of "sgd" and "adam". It changes neither initial weights nor validation set.
+    input_dropout : float, default=0.0
+        The same of the inputs, which must be dense then.
+    clip_norm : float, default=None
+        A gradient of all parameters together, that of the penalty included, whose norm is larger is scaled down to it
+        (Pascanu, Mikolov and Bengio, 2013). Of "sgd" and "adam".
+    penalty_scale : {"sklearn", "mean"}, default="sklearn"
+        What 0.5 alpha sum(coefs ** 2) is divided by. "sklearn": by the rows of a batch, so that it depends on
+        `batch_size`. "mean": by all rows that are trained on, as in one batch of them. With weights, by their sum.
 
     Attributes
     ----------
@@ -127,6 +138,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         max_fun=15000,
         n_threads=None,
         dtype=None,
+        dropout=0.0,
+        input_dropout=0.0,
+        clip_norm=None,
+        penalty_scale="sklearn",
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -154,6 +169,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             max_fun=max_fun,
             n_threads=n_threads,
             dtype=dtype,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            clip_norm=clip_norm,
+            penalty_scale=penalty_scale,
         )
         self.loss = loss
 

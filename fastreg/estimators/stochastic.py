@@ -2,7 +2,7 @@
 
 a) Draws are scikit-learn's, in its order: the split of early stopping, then one permutation of the running order for
    each epoch, all from the estimator's RandomState. The split draws row numbers, so no row is copied but those of
-   validation.
+   validation. Where units are dropped, the key of their random numbers is drawn behind the split.
 b) An epoch's figure is the mean over its rows of the objectives of their batches, each before its update.
 c) Whatever ends a training, Ctrl-C too, leaves the weights of a whole step, and with early stopping the best ones.
 """
@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from fastreg._core.engine import Engine
+from fastreg.estimators.regularizers import Regularizers
 from fastreg.state import State
 from fastreg.threads import threads_for
 
@@ -36,6 +37,8 @@ class Optimizer:
         Of the next epoch.
     state : State or None
         Velocity or moments, once training has begun.
+    clip_norm : float or None
+        The largest norm of a gradient.
     """
 
     kernel: str
@@ -45,6 +48,7 @@ class Optimizer:
     power_t: float = 0.5
     learning_rate: float = 0.0
     state: Any = None
+    clip_norm: float | None = None
 
     @classmethod
     def of(cls, estimator):
@@ -108,7 +112,12 @@ class Epochs:
     def __init__(self, estimator, net, X, y, sample_weight, rows):
         self._optimizer, self._random_state = estimator._optimizer, estimator._random_state
         self._shuffle, self._threads = estimator.shuffle, threads_for(estimator.n_threads)
-        plan = replace(net.plan(self._optimizer, 0.5 * estimator.alpha), penalty_per_batch=True)
+        per_batch = estimator.penalty_scale == "sklearn"
+        regularizers = Regularizers.of(
+            estimator, 0.5 * estimator.alpha / (1 if per_batch else _mass(sample_weight, rows))
+        )
+        plan = replace(net.plan(self._optimizer, regularizers), penalty_per_batch=per_batch)
+        self._seed = int(self._random_state.randint(2**64, dtype=np.uint64)) if regularizers.draw else 0
         self._engine, self._state = Engine(plan, net.buffer), self._optimizer.state_for(plan)
         self._data, self._rows = (X, net.targets(y), sample_weight), rows
         size, n_rows = _batch_size(estimator.batch_size, len(rows)), len(rows)
@@ -117,14 +126,14 @@ class Epochs:
         self._rates, self._results = np.empty(len(self._shares)), np.empty((len(self._shares), 3))
         self._reported = net.loss.reported(net.n_outputs)
 
-    def train(self):
-        """Train one epoch; return its mean objective."""
+    def train(self, step):
+        """Train one epoch; return its mean objective. Its steps have the random numbers of `step`, `step + 1`, ..."""
         if self._shuffle:
             self._random_state.shuffle(self._rows)
         self._rates.fill(self._optimizer.learning_rate)
         self._engine.run(
             *self._data, self._rows, self._bounds, self._rates, self._state, self._results,
-            seed=0, step=0, threads=self._threads, stop_at_divergence=False,
+            seed=self._seed, step=step, threads=self._threads, stop_at_divergence=False,
         )  # fmt: skip
         loss, mass, penalty = self._results.T
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of a training that diverges
@@ -152,18 +161,19 @@ class Best:
         np.copyto(self._net.buffer, self._weights)
 
 
-def fit_stochastic(estimator, net, X, y, sample_weight, incremental):
-    """Train the net as scikit-learn does; record what it records."""
+def fit_stochastic(estimator, net, X, y, sample_weight, training_weight, incremental):
+    """Train the net as scikit-learn does; record what it records. Validation is by `sample_weight` alone."""
     begin_records(estimator)
     if not incremental or not hasattr(estimator, "_optimizer"):
         estimator._optimizer = Optimizer.of(estimator)
+    estimator._optimizer.clip_norm = estimator.clip_norm
     if estimator.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
     rows, best = np.arange(X.shape[0], dtype=np.int64), None
     if estimator.early_stopping:
         rows, held_out = _split(estimator, y, rows)
         best = Best(net, X, y, sample_weight, held_out)
-    epochs = Epochs(estimator, net, X, y, sample_weight, rows)
+    epochs = Epochs(estimator, net, X, y, training_weight, rows)
     try:
         _train(estimator, epochs, best, len(rows), incremental)
     finally:
@@ -186,7 +196,7 @@ def begin_records(estimator, anew=False):
 def _train(estimator, epochs, best, n_rows, incremental):
     estimator.n_iter_ = 0
     while estimator.n_iter_ < estimator.max_iter:
-        estimator.loss_ = epochs.train()
+        estimator.loss_ = epochs.train(estimator.t_)  # at most so many steps were made
         estimator.n_iter_ += 1
         estimator.t_ += n_rows
         estimator.loss_curve_.append(estimator.loss_)
@@ -236,12 +246,29 @@ def _message(estimator):
 def _split(estimator, y, rows):
     """Return the numbers of the rows to train on, and of those of validation."""
     stratify = y if is_classifier(estimator) and y.shape[1] == 1 else None
+    random_state = estimator._random_state
+    if getattr(estimator, "validation_split", "sklearn") == "stratified":
+        random_state = _split_seed(estimator)
+        stratify = y.argmax(axis=1) if estimator.out_activation_ == "softmax" else stratify
     train, held_out = train_test_split(
-        rows, random_state=estimator._random_state, test_size=estimator.validation_fraction, stratify=stratify
+        rows, random_state=random_state, test_size=estimator.validation_fraction, stratify=stratify
     )
     if len(held_out) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
     return train, held_out
+
+
+def _split_seed(estimator):
+    """Return what the split is drawn from: the same in each warm start, so that no row changes sides."""
+    if "_split_seed" not in vars(estimator):
+        estimator._split_seed = int(estimator._random_state.randint(2**32, dtype=np.uint64))
+    return estimator._split_seed
+
+
+def _mass(weights, rows):
+    """Return the sum of the rows' weights; infinity, which takes the penalty away, where all are 0."""
+    total = len(rows) if weights is None else float(weights[rows].sum(dtype=np.float64))
+    return total if total > 0 else np.inf
 
 
 def _batch_size(batch_size, n_rows):
