@@ -133,6 +133,7 @@ TECHNIQUES = (
     Technique("learning rate: ReduceOnPlateau", _with(callbacks=(fr.ReduceOnPlateau("loss", patience=3),))),
     Technique("EMA 0.99 of the weights", _adam(average=fr.EMA(0.99))),
     Technique("weight decay 0.1 (AdamW)", _with(optimizer=fr.AdamW(RATE, weight_decay=0.1))),
+    Technique("weight decay 0.1 (penalty of hidden layers)", _penalty(fr.WeightDecay(0.1))),
     Technique("L2(1e-4)", _penalty(fr.L2(1e-4))),
     Technique("L1(1e-5)", _penalty(fr.L1(1e-5))),
     Technique("early stopping: a fifth validates", _with(callbacks=(fr.EarlyStopping(patience=5),), validation=0.2)),
