@@ -97,8 +97,9 @@ class Plan:
         if not self.schedules:
             return None
         numbers = np.tile(self.scalars, (len(progress), 1))
+        strengths = {*self.update["strength"].tolist(), *self.update["decay"].tolist()}  # all others are rates
         for place, schedule in self.schedules.items():
-            numbers[:, place] *= factors(schedule, progress)
+            numbers[:, place] *= factors(schedule, progress, np.inf if place in strengths else 1)
         return numbers
 
     def __str__(self):

@@ -20,7 +20,11 @@ class Schedule:
     """What every schedule can do."""
 
     def factor(self, progress):
-        """Return the factor (finite and >= 0) at each `progress`, a float64 array of numbers in [0, 1]."""
+        """Return the factor at each `progress`, a float64 array of numbers in [0, 1].
+
+        Factors are finite and >= 0; those of noise and of label smoothing at most 1, since what is multiplied by them
+        are rates below 1.
+        """
         raise NotImplementedError(f"{type(self).__name__}.factor(progress) must return an array like progress")
 
 
@@ -31,19 +35,20 @@ def as_schedule(name, schedule):
     raise ValueError(f"{name} must be a schedule such as Cosine(), or None, got {schedule!r}")
 
 
-def factors(schedule, progress):
+def factors(schedule, progress, most=np.inf):
     """Return the factors at each progress, 1 for no schedule.
 
     Raises
     ------
     ValueError
-        For a schedule whose factors are not finite numbers >= 0, one for each.
+        For a schedule whose factors are not finite numbers from 0 to `most`, one for each.
     """
     if schedule is None:
         return np.ones(len(progress))
-    found = np.asarray(schedule.factor(progress), np.float64)
-    if found.shape != progress.shape or not (np.isfinite(found) & (found >= 0)).all():
-        raise ValueError(f"{schedule!r}.factor must return {len(progress)} finite numbers >= 0, got {found!r}")
+    found = np.array(schedule.factor(progress.copy()), np.float64)  # whatever a user's own does with them
+    if found.shape != progress.shape or not (np.isfinite(found) & (found >= 0) & (found <= most)).all():
+        limits = ">= 0" if most == np.inf else f"in [0, {most}], for a rate"
+        raise ValueError(f"{schedule!r}.factor must return {len(progress)} finite numbers {limits}, got {found!r}")
     return found
 
 

@@ -55,7 +55,7 @@ class Transformed:
                 f"augment: {name} was given {len(data.X)} rows and targets of shape {data.targets.shape}, and returned"
                 f" {len(X)} and {checked.targets.shape}; rows and the kind of targets must stay"
             )
-        return replace(checked, weights=data.weights)
+        return replace(data, X=checked.X, targets=checked.targets)  # weights are of rows, whatever becomes of them
 
 
 def _read_only(array):

@@ -476,3 +476,15 @@ def test_targets_and_weights_go_with_the_rows():
 def test_what_functions_return_is_checked(function, message):
     with pytest.raises(ValueError, match=message):
         trained(augment=[function])
+
+
+@pytest.mark.parametrize("engine", ["compiled", "reference"])
+def test_own_functions_leave_weights_and_class_weights(engine):
+    """Of a function that changes nothing, nothing may be seen."""
+    figures = []
+    for functions in ([], [lambda X, y, rng: (X.copy(), y.copy())]):
+        net = fr.Network([fr.Dense(5, "relu"), fr.Dense(3)], loss="cross_entropy", seed=1, engine=engine)
+        y = np.minimum(np.arange(len(X)) % 9, 2)
+        history = net.fit(X, y, epochs=3, class_weight="balanced", sample_weight=WEIGHTS, augment=functions)
+        figures.append(history["loss"])
+    assert figures[0] == figures[1]

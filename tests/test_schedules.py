@@ -394,3 +394,41 @@ def test_penalties_add_up_by_schedule():
     cosine = fr.Cosine()
     assert fr.L2(1, schedule=cosine) + fr.L2(2, schedule=cosine) == fr.L2(3, schedule=cosine)
     assert len((fr.L2(1, schedule=cosine) + fr.L2(2)).parts) == 2
+
+
+class Rude(Schedule):
+    """Returns too much, and writes into what it is given."""
+
+    def __init__(self, most):
+        self.most = most
+
+    def factor(self, progress):
+        progress[:] = self.most
+        return progress
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda schedule: {"layers": [fr.Dropout(0.5, schedule=schedule), fr.Dense(3)]},
+        lambda schedule: {"loss": fr.CrossEntropy(0.5, schedule=schedule)},
+        lambda schedule: {"layers": [fr.Residual([fr.Dense(2)], 0.5, schedule=schedule), fr.Dense(3)]},
+    ],
+)
+def test_a_schedule_may_not_raise_a_rate(made, engine):
+    X, y = np.ones((8, 2)), np.arange(8) % 3
+    settings = {"layers": [fr.Dense(3)], "loss": "cross_entropy", "seed": 0, "engine": engine}
+    with pytest.raises(ValueError, match="in \\[0, 1\\], for a rate"):
+        fr.Network(**settings | made(Rude(3.0))).fit(X, y)
+    fr.Network(**settings | made(Rude(1.0))).fit(X, y)
+
+
+def test_a_strength_may_rise_and_a_schedule_spoils_no_other():
+    X, y = np.ones((8, 2)), np.arange(8) % 3
+    falling, ends = fr.L1(0.1, schedule=fr.LinearDecay()), []
+    for l2 in (fr.L2(0.1, schedule=Rude(3.0)), fr.L2(0.3)):
+        net = fr.Network([fr.Dense(3, weight_penalty=l2 + falling)], loss="cross_entropy", seed=0, dtype="float64")
+        net.fit(X, y, epochs=3)
+        ends.append(net.parameters["0.weight"].copy())
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-13)
