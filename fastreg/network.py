@@ -158,6 +158,7 @@ class Network:
             and in compiled code; before that, callables once an epoch on the whole table (X, (n, inputs), and y are
             read-only; so many rows must come back). A callable costs its own time and a check of what it returns, and
             lets one epoch at a time run without the interpreter. rng is a NumPy generator keyed by seed and epoch.
+            Images are rows here, `images.reshape(len(images), -1)`; augmentations know their shape, or are told.
         shuffle : bool
             Whether each epoch has its own order of rows, or all the given one.
         sample_weight : array of shape (n,), optional
