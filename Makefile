@@ -25,6 +25,7 @@ help:
 	@echo "make threads the same weights for any number of threads, in all combinations, under load; Ctrl-C: minutes"
 	@echo "make products  the products' share of the FMA peak, and sizes that fall out of line"
 	@echo "make limits  dropout's share of a step, one prediction, the import, memory, two threads against one"
+	@echo "make noise   is noise distributed as it says, and does it keep expectations: p-values"
 	@echo "make custom  what a loss written in Python costs"
 	@echo "make regularizers  what each technique costs and gains by itself: docs/regularizers.md; a quarter of an hour"
 	@echo "make presets the presets for tables beside scikit-learn's MLP and gradient boosting: docs/presets.md; minutes"
@@ -91,8 +92,11 @@ limits: .venv/.installed
 custom: .venv/.installed
 	$(PY) bench/custom.py
 
+.PHONY: noise regularizers presets
+noise: .venv/.installed
+	$(PY) tools/noise.py
+
 # The tables but for digits lie in ../shared/data; without them the others are left out.
-.PHONY: regularizers presets
 regularizers: .venv/.installed
 	$(PY) bench/regularizers.py
 
