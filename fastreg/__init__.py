@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from fastreg import augment, functional, kernels, metrics, plot, presets, reference
+    from fastreg import preprocessing as preprocessing  # not in __all__
     from fastreg.augment import (
         Brightness,
         CenterCrop,
@@ -141,6 +142,7 @@ _HOMES = {
     ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = (*_HOMES, "functional", "kernels", "metrics", "plot", "preprocessing", "presets", "reference")
 
 __all__ = [
     "EMA",
@@ -222,7 +224,7 @@ __all__ = [
 def __getattr__(name):
     if name in _HOME:
         value = getattr(importlib.import_module(f"fastreg.{_HOME[name]}"), name)
-    elif name in ("augment", "functional", "kernels", "metrics", "plot", "presets", "reference"):
+    elif name in _MODULES:
         value = importlib.import_module(f"fastreg.{name}")
     else:
         raise AttributeError(f"module 'fastreg' has no attribute {name!r}")
@@ -231,4 +233,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *__all__, *_HOME})
+    return sorted({*globals(), *__all__, *_HOME, *_MODULES})

@@ -433,14 +433,15 @@ def _changes_of(array, n_columns, augmentations):
     for augmentation in [augmentations] if isinstance(augmentations, Augmentation) else augmentations:
         if not isinstance(augmentation, Augmentation):
             raise ValueError(f"{augmentation!r} is no augmentation such as RandomFlip()")
-        own = augmentation if array.ndim == 2 else _of_shape(augmentation, array.shape[1:])
+        own = augmentation if array.ndim == 2 else of_shape(augmentation, array.shape[1:])
         for change in own.changes(n_columns):
             if change.op != "augment":
                 raise ValueError(f"{augmentation!r} mixes the rows of a batch, which is done in training alone")
             yield change
 
 
-def _of_shape(augmentation: Any, shape):
+def of_shape(augmentation: Any, shape):
+    """Return the augmentation for images of such a shape."""
     return replace(augmentation, shape=shape)
 
 

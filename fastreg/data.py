@@ -64,7 +64,7 @@ def as_dataset(X, y, sample_weight, loss, plan, *, names=("X", "y")):
     y = as_numbers(names[1], y)
     if y.ndim not in (1, 2):
         raise ValueError(f"{names[1]} must be 1-D or 2-D, got {y.ndim}-D: shape {y.shape}")
-    _check_rows(names[0], X, names[1], y)
+    check_rows(names[0], X, names[1], y)
     targets = as_targets(names[1], y, loss, plan.n_outputs, plan.dtype)
     if targets.ndim == 2:
         check_finite(names[1], targets.reshape(y.shape), y)
@@ -123,7 +123,7 @@ def as_weights(name, weights, X, dtype):
     array = as_numbers(name, weights)
     if array.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
-    _check_rows("X", X, name, array)
+    check_rows("X", X, name, array)
     checked = _as_finite(name, array, dtype)
     if (checked < 0).any():
         row = int(np.argmax(checked < 0))
@@ -198,6 +198,15 @@ def check_finite(name, array, original):
     raise ValueError(message)
 
 
+def check_rows(x_name, X, y_name, y):
+    """Demand that two tables, each of any type with a `shape`, have as many rows."""
+    if X.shape[0] != y.shape[0]:
+        raise ValueError(
+            f"inconsistent numbers of samples: {x_name} has {X.shape[0]} (shape {X.shape}),"
+            f" {y_name} has {y.shape[0]} (shape {y.shape})"
+        )
+
+
 def _fingerprint(array):
     if array is None:
         return None
@@ -263,14 +272,6 @@ def _ragged(name, rows):
         if length != lengths[0]:
             return f"rows of {name} differ in length (row {number} has {length}, expected {lengths[0]})"
     return None
-
-
-def _check_rows(x_name, X, y_name, y):
-    if len(X) != len(y):
-        raise ValueError(
-            f"inconsistent numbers of samples: {x_name} has {len(X)} (shape {X.shape}),"
-            f" {y_name} has {len(y)} (shape {y.shape})"
-        )
 
 
 def _not_2d(name, array):

@@ -7,14 +7,16 @@ c) Everything is a pure function of the rows given to `fit`; whatever has `fit(X
    `transform(X)` can take its place, as the transformers of scikit-learn do.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isqrt
+from math import isqrt, prod
 from numbers import Real
 
 import numpy as np
 
+from fastreg.augment import check_settings
 from fastreg.checks import check_number
-from fastreg.data import as_count, as_numbers
+from fastreg.data import as_count, as_numbers, check_finite
 
 MOST_BIN_COLUMNS = 4096  # of a table; with more than a few hundred numbers each gets fewer bins
 
@@ -61,18 +63,26 @@ class Table:
         n_rows = len(columns[0]) if columns else 0
         bins = min(self.bins, isqrt(n_rows) // 2, MOST_BIN_COLUMNS // max(n_numbers, 1))
         return FittedTable(
-            tuple(_fit_numbers(c, bins, self.clip) if c.dtype.kind == "f" else Texts(_distinct(c)) for c in columns)
+            tuple(_fit_numbers(c, bins, self.clip) if c.dtype.kind == "f" else Texts(_distinct(c)) for c in columns),
+            _names(X),
         )
 
 
 @dataclass(frozen=True)
 class FittedTable:
-    """What `Table.fit` has found: how to encode each column."""
+    """What `Table.fit` has found: how to encode each column, and their names if they are a data frame's."""
 
     columns: tuple
+    names: tuple | None = None
 
     def transform(self, X):
-        """Return X as a float32 array, (rows, columns of all encodings)."""
+        """Return X as a float32 array, (rows, columns of all encodings).
+
+        A data frame must have the columns of that which was fitted, in their order; an array has no names to compare.
+        """
+        names = _names(X)
+        if self.names and names and names != self.names:
+            raise ValueError(_difference(names, self.names))
         columns = list(_columns(X))
         if len(columns) != len(self.columns):
             raise ValueError(f"X has {len(columns)} columns, but the preset was fitted to {len(self.columns)}")
@@ -120,24 +130,37 @@ class Pixels:
     """Images as rows of a table: flattened, and divided by the largest absolute value of those given to `fit`.
 
     So 0 stays 0: the background, and what a shift or a cutout leaves behind.
+
+    Parameters
+    ----------
+    shape : (height, width) or (height, width, channels), optional
+        Which images must have; flattened ones so many pixels. None: that of the images given to `fit`.
     """
 
-    def fit(self, X):
-        return FittedPixels(float(np.abs(as_numbers("X", X)).max(initial=0)) or 1.0)
+    shape: tuple | None = None
 
-    def __repr__(self):
-        return "Pixels()"
+    def __post_init__(self):
+        check_settings(self)
+
+    def fit(self, X):
+        """Return the `FittedPixels` of images (n, h, w[, c]) or (n, h w c)."""
+        X = _as_images(X, self.shape)
+        if self.shape is None and X.ndim == 4 and X.shape[1] <= 4 < X.shape[3]:
+            raise ValueError(f"images of shape {X.shape[1:]} have their channels first: pass np.moveaxis(X, 1, 3)")
+        own = X.shape[1:] if X.ndim > 2 else None
+        return FittedPixels(float(np.abs(X).max(initial=0)) or 1.0, self.shape or own)
 
 
 @dataclass(frozen=True)
 class FittedPixels:
-    """Images divided by `scale`."""
+    """Images of one shape, which is None if nobody has said it, divided by `scale`."""
 
     scale: float
+    shape: tuple | None = None
 
     def transform(self, X):
         """Return images (n, h, w[, c]) or (n, h w c) as a float32 array of shape (n, h w c)."""
-        X = as_numbers("X", X)
+        X = _as_images(X, self.shape)
         return (X.reshape(len(X), -1) / self.scale).astype(np.float32)
 
 
@@ -162,11 +185,26 @@ class Classes:
 
     values: np.ndarray
 
+    @staticmethod
+    def checked(y):
+        """Return y if it is (n,), without blanks, of two classes or more that can be sorted."""
+        if y.ndim != 1:
+            raise ValueError(f"y must be 1-D, a class for each row, got shape {y.shape}")
+        blank = np.array([_blank(value) for value in y]) if y.dtype.kind == "O" else y != y
+        if blank.any():
+            row = int(np.argmax(blank))
+            raise ValueError(f"Input y contains {y[row]} (first at row {row}), which is no class")
+        try:
+            values = np.unique(y)
+        except TypeError as error:
+            raise ValueError(f"the classes of y cannot be sorted: {error}") from None
+        if len(values) < 2:
+            raise ValueError(f"y must have at least two classes, got {values[0]!r} alone")
+        return y
+
     @classmethod
     def fit(cls, y):
         """Return the `Classes` of y, (n,)."""
-        if y.ndim != 1:
-            raise ValueError(f"y must be 1-D, a class for each row, got shape {y.shape}")
         return cls(np.unique(y))
 
     @property
@@ -186,6 +224,17 @@ class Classes:
         """Return the classes of such codes."""
         return self.values[codes]
 
+    def encode_keys(self, class_weight):
+        """Return the class weights, of which a dict has classes as keys, by codes."""
+        if not isinstance(class_weight, Mapping):
+            return class_weight
+        codes = {value: code for code, value in enumerate(self.values.tolist())}
+        for value, weight in class_weight.items():
+            if value not in codes:
+                raise ValueError(f"class_weight has a weight for {value!r}, which is no class of y: {list(codes)}")
+            check_number(f"class_weight[{value!r}]", weight, "[0, inf)")
+        return {codes[value]: weight for value, weight in class_weight.items()}
+
     def moved_into(self, parameters, layer):
         """Return the encoding that is left: no layer can do it."""
         return self
@@ -197,6 +246,15 @@ class Scaled:
 
     mean: np.ndarray  # () or (outputs,), as the scale
     scale: np.ndarray
+
+    @staticmethod
+    def checked(y):
+        """Return y as numbers, (n,) or (n, outputs), all finite."""
+        y = as_numbers("y", y)
+        if y.ndim not in (1, 2):
+            raise ValueError(f"y must be 1-D or 2-D, got {y.ndim}-D: shape {y.shape}")
+        check_finite("y", y, y)
+        return y
 
     @classmethod
     def fit(cls, y):
@@ -218,6 +276,11 @@ class Scaled:
         """Return numbers in the units of y."""
         return numbers * self.scale + self.mean
 
+    def encode_keys(self, class_weight):
+        """Return None: numbers have no class weights."""
+        if class_weight is not None:
+            raise ValueError(f"class_weight is for classes, and y are numbers; got {class_weight!r}")
+
     def moved_into(self, parameters, layer):
         """Scale the outputs of the network's last layer back, and return the encoding that is left."""
         parameters[f"{layer}.weight"] *= self.scale
@@ -226,13 +289,42 @@ class Scaled:
         return Scaled(np.zeros_like(self.mean), np.ones_like(self.scale))
 
 
+# ---- images
+
+
+def _as_images(X, shape):
+    """Return X as numbers, (n, h, w[, c]) or (n, pixels), if that is the shape, channels last; None is any."""
+    X = as_numbers("X", X)
+    if X.ndim not in (2, 3, 4):
+        raise ValueError(f"X must be images (n, height, width[, channels]), or flattened ones, got shape {X.shape}")
+    given = X.shape[1:]
+    if shape and (prod(given) != prod(shape) or (X.ndim > 2 and (*given, 1)[:3] != (*shape, 1)[:3])):
+        raise ValueError(f"X has images of shape {given}, expected {shape}, channels last")
+    return X
+
+
 # ---- columns
+
+
+def _names(X):
+    """Return the names of a data frame's columns; of anything else None."""
+    return tuple(X.columns) if hasattr(X, "columns") else None
+
+
+def _difference(names, fitted):
+    """Say how the names of columns differ from those that were fitted."""
+    unseen = [name for name in names if name not in fitted]
+    missing = [name for name in fitted if name not in names]
+    why = [f"unseen at fit: {unseen}"] * bool(unseen) + [f"now missing: {missing}"] * bool(missing)
+    return f"the columns of X must be those of fit; {', '.join(why) or f'they must be in that order: {list(fitted)}'}"
 
 
 def _columns(X):
     """Yield name and values of each column."""
-    if hasattr(X, "columns"):  # a data frame
-        for name in X.columns:
+    if names := _names(X):
+        if len(set(names)) < len(names):
+            raise ValueError(f"X has several columns of the same name: {list(names)}")
+        for name in names:
             yield f"column {name!r}", np.asarray(X[name])
         return
     X = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)  # which keeps numbers beside texts

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from fastreg.augment import Mixup, RandAugment
+from fastreg.augment import Augmentation, Mixup, RandAugment, of_shape
 from fastreg.callbacks import EarlyStopping
 from fastreg.checks import check_name, check_number
-from fastreg.data import as_count, as_seed
+from fastreg.data import as_count, as_seed, as_weights, check_rows
 from fastreg.errors import NotBuiltError
 from fastreg.layers import Dense, Dropout, Residual
 from fastreg.losses import CrossEntropy, as_loss
@@ -64,6 +64,8 @@ class Recipe:
     engine: str = "compiled"
 
     def __post_init__(self):
+        if not np.iterable(self.layers):
+            raise ValueError(f"layers must be a sequence such as [Dense(256, 'relu')], got {self.layers!r}")
         object.__setattr__(self, "loss", as_loss(self.loss))
         if self.loss.link not in ("softmax", "identity"):
             raise ValueError(f"loss {self.loss.name!r} is of no preset; two classes are cross_entropy's as well")
@@ -72,6 +74,21 @@ class Recipe:
             as_count("batch_size", self.batch_size)
         object.__setattr__(self, "seed", as_seed(self.seed))
         self.network(self.n_outputs(2))  # says now what is wrong with it
+
+    @property
+    def encoding(self):
+        """How y is encoded: `Scaled` or `Classes`."""
+        return Scaled if self.loss.link == "identity" else Classes
+
+    def checked(self, X, y, sample_weight):
+        """Return what `fit` was given, as tables of equally many rows that can be indexed."""
+        X, y = _as_rows("X", X), _as_rows("y", np.asarray(y))
+        check_rows("X", X, "y", y)
+        if not len(y):
+            raise ValueError(f"Found array X with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required.")
+        if sample_weight is not None:
+            sample_weight = as_weights("sample_weight", sample_weight, X, np.float64)
+        return X, self.encoding.checked(y), sample_weight
 
     def n_outputs(self, n_targets):
         """Return how many outputs predict so many columns or classes: of a quantile loss one for each level."""
@@ -89,14 +106,25 @@ class Recipe:
         if self.loss.link == "softmax":
             chosen = chosen[np.isin(y[chosen], y[others])]
             others = np.delete(np.arange(len(y)), chosen)
+        if not (len(chosen) and len(others)):
+            raise ValueError(
+                f"{len(y)} row(s) of so many classes leave none to validate: pass validation=(X_val, y_val),"
+                " or the parts validation_fraction=0 and callbacks that do without"
+            )
         trains = [table if table is None else _rows(table, others) for table in (X, y, sample_weight)]
         return (_rows(X, chosen), y[chosen]), trains
+
+    def augmentations(self, shape):
+        """Return `augment`, in which images are of such a shape where nothing else is said; by None as it is."""
+        if shape is None or not isinstance(self.augment, tuple | list):
+            return self.augment
+        return tuple(_with_shape(each, shape) for each in self.augment)
 
     def train(self, network, X, y, **arguments):
         """Fit a network as the recipe says."""
         return network.fit(
             X, y, epochs=self.epochs, batch_size=self.rows_per_batch(len(X)), optimizer=self.optimizer,
-            augment=self.augment, callbacks=self.callbacks, metrics=self.metrics, **arguments,
+            callbacks=self.callbacks, metrics=self.metrics, **arguments,
         )  # fmt: skip
 
     def rows_per_batch(self, n_rows):
@@ -128,7 +156,7 @@ class Preset:
         self.inputs: Any = None
         self.targets: Any = None
 
-    def fit(self, X, y, *, validation=None, sample_weight=None, n_threads=None, verbose=0):
+    def fit(self, X, y, *, validation=None, sample_weight=None, class_weight=None, n_threads=None, verbose=0):
         """Make a new network by the recipe, and train it.
 
         Parameters
@@ -139,6 +167,8 @@ class Preset:
             Classes are any values that can be sorted.
         validation : pair (X_val, y_val), optional
             In place of a part of the rows.
+        class_weight : dict of classes to weights, or "balanced", optional
+            Multiplies the row weights in training, not in validation; see `Network.fit`.
         sample_weight, n_threads, verbose : as in `Network.fit`
 
         Returns
@@ -150,14 +180,16 @@ class Preset:
         ------
         As `Network.fit` does; the preset stays as it was, but after Ctrl-C it has the new network and its best weights.
         """
-        recipe, y = self.recipe, np.asarray(y)
+        recipe = self.recipe
+        X, y, sample_weight = recipe.checked(X, y, sample_weight)
         if validation is None and recipe.validation_fraction:
             validation, (X, y, sample_weight) = recipe.split(X, y, sample_weight)
         inputs = (recipe.inputs or Raw()).fit(X)
-        targets = (Scaled if recipe.loss.link == "identity" else Classes).fit(y)
+        targets = recipe.encoding.fit(y)
         network = recipe.network(recipe.n_outputs(targets.size))
         arguments = {
-            "sample_weight": sample_weight, "n_threads": n_threads, "verbose": verbose,
+            "sample_weight": sample_weight, "class_weight": targets.encode_keys(class_weight),
+            "augment": recipe.augmentations(getattr(inputs, "shape", None)), "n_threads": n_threads, "verbose": verbose,
             "validation": validation and (inputs.transform(validation[0]), targets.encode(np.asarray(validation[1]))),
         }  # fmt: skip
         try:
@@ -168,15 +200,20 @@ class Preset:
         self._take(network, inputs, targets)
         return history
 
-    def predict(self, X):
-        """Return the class or the numbers predicted for each row of X."""
-        network, X = self._fitted(X)
-        return self.targets.decode(network.predict(X))
+    def predict(self, X, samples=None, return_std=False):
+        """Return the class or the numbers predicted for each row of X.
 
-    def predict_proba(self, X):
-        """Return the probabilities of the classes `targets.values`, (n, classes)."""
+        `samples` and `return_std` are those of `Network.predict`; deviations are of numbers in the units of y, or of
+        the probability of the class.
+        """
         network, X = self._fitted(X)
-        return network.predict_proba(X)
+        answers = network.predict(X, samples, return_std)
+        return (self.targets.decode(answers[0]), answers[1]) if return_std else self.targets.decode(answers)
+
+    def predict_proba(self, X, samples=None, return_std=False):
+        """Return the probabilities of the classes `targets.values`, (n, classes); as `Network.predict_proba` does."""
+        network, X = self._fitted(X)
+        return network.predict_proba(X, samples, return_std)
 
     def evaluate(self, X, y, *, sample_weight=None, metrics=()):
         """Return {"loss", "penalty", "objective", <metrics>} as `Network.evaluate` does, in the units of y."""
@@ -239,7 +276,8 @@ def image_classifier(shape=None, **parts):
     Parameters
     ----------
     shape : (height, width) or (height, width, channels), optional
-        Of the images; None: square ones of one channel or of three.
+        Of the images. None: that of the images given to `fit`; if they are flattened, square ones of one channel or of
+        three. `augment` of one's own gets it where it has no `shape` itself.
     **parts
         What replaces the preset's own, by the names of `Recipe`.
 
@@ -250,7 +288,7 @@ def image_classifier(shape=None, **parts):
     """
     block = (Dense(256, "relu"), Dropout(0.2))
     return _preset(parts, {
-        "inputs": Pixels(),
+        "inputs": Pixels(shape),
         "layers": (Dense(256, "relu"), Dropout(0.2), Residual(block, drop_path=0.1)),
         "loss": CrossEntropy(label_smoothing=0.05, schedule=FlatCosine()),
         "optimizer": AdamW(1e-3, weight_decay=0.05, schedule=Cosine(), clip_norm=1.0),
@@ -289,7 +327,20 @@ def _spread_rows(y, share, seed):
     return np.sort(order[((np.arange(n_chosen) + uniform(n_chosen)) * (len(y) / n_chosen)).astype(np.int64)])
 
 
+def _with_shape(augmentation, shape):
+    lacks = isinstance(augmentation, Augmentation) and getattr(augmentation, "shape", shape) is None
+    return of_shape(augmentation, shape) if lacks else augmentation
+
+
+def _as_rows(name, table):
+    """Return what has a shape and can be indexed by rows: a list as an array, which keeps numbers beside texts."""
+    if not hasattr(table, "shape"):
+        array = np.asarray(table)
+        table = array if array.dtype.kind in "fiub" else np.array(table, dtype=object)
+    if not table.shape:
+        raise ValueError(f"{name} must have rows, got {table!r}")
+    return table
+
+
 def _rows(table, rows):
-    if hasattr(table, "iloc"):
-        return table.iloc[rows]
-    return table[rows] if isinstance(table, np.ndarray) else [table[row] for row in rows]
+    return table.iloc[rows] if hasattr(table, "iloc") else table[rows]

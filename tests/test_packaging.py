@@ -24,6 +24,13 @@ def test_import_is_light():
     assert result.stdout.strip() == "[]", result.stderr
 
 
+def test_modules_are_attributes_after_a_plain_import():
+    names = "augment callbacks layers losses metrics optimizers penalties preprocessing presets schedules"
+    for name in names.split():
+        result = run_python(f"import fastreg; print(fastreg.{name}.__name__)")
+        assert result.stdout.strip() == f"fastreg.{name}", result.stderr
+
+
 def test_import_leaves_the_process_alone():
     code = (
         "import random, signal, warnings, numpy as np\n"

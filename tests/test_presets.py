@@ -163,6 +163,7 @@ def test_own_validation_data_leave_all_rows_to_training():
     ({"loss": "binary_cross_entropy"}, "two classes are cross_entropy's"),
     ({"validation_fraction": 1}, "validation_fraction"),
     ({"layers": (3,)}, "layers"),
+    ({"layers": fr.Dense(3)}, "layers must be a sequence"),
 ])  # fmt: skip
 def test_wrong_parts_are_refused_when_they_are_given(wrong, message):
     with pytest.raises(ValueError, match=message):
@@ -174,6 +175,111 @@ def test_before_fit_there_is_no_network():
     assert model.network is None
     with pytest.raises(fr.NotBuiltError, match="call fit"):
         model.predict(np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize(("rows", "targets", "weights"), [(60, 59, None), (59, 60, None), (60, 60, 59), (60, 60, 61)])
+@pytest.mark.parametrize("as_given", [np.asarray, np.ndarray.tolist])
+@pytest.mark.parametrize("preset", [presets.tabular_classifier, presets.tabular_regressor])
+def test_different_numbers_of_rows_are_refused(preset, as_given, rows, targets, weights):
+    X, y = np.zeros((rows, 2)), np.arange(targets) % 2
+    weight = weights and as_given(np.ones(weights))
+    with pytest.raises(ValueError, match=f"inconsistent numbers of samples: X has {rows} .* has {weights or targets} "):
+        preset(**QUICK).fit(as_given(X), as_given(y), sample_weight=weight)
+
+
+@pytest.mark.parametrize(("X", "y", "message"), [
+    (np.zeros((0, 2)), [], "0 sample"),
+    ([], [], "0 sample"),
+    (np.zeros((3, 2)), ["a", "b", "c"], "leave none to validate"),
+    (np.zeros((9, 2)), ["a"] * 9, "at least two classes, got .*'a'.* alone$"),
+    (np.zeros((9, 2)), [0.0] * 8 + [np.nan], "y contains nan .*row 8"),
+    (np.zeros((9, 2)), ["a"] * 8 + [None], "y contains None .*row 8"),
+    (np.zeros((9, 2)), ["a"] * 7 + [1, None], "y contains None .*row 8"),
+    (np.zeros((9, 2)), np.array(["a"] * 8 + [1], dtype=object), "cannot be sorted"),
+    (np.zeros((9, 2)), np.zeros((1, 9)), "inconsistent numbers of samples"),
+    (np.zeros((9, 2)), np.zeros((9, 1)), "y must be 1-D"),
+    (np.zeros((9, 2)), None, "y must have rows"),
+    (None, [1, 2], "X must have rows"),
+])  # fmt: skip
+def test_rows_that_no_classifier_can_learn_are_refused(X, y, message):
+    with pytest.raises(ValueError, match=message):
+        presets.tabular_classifier(**QUICK).fit(X, y)
+
+
+@pytest.mark.parametrize(("y", "message"), [
+    ([0.0] * 8 + [np.nan], "y contains NaN .*row 8; 1 in all"),
+    (["a"] * 9, "y has dtype"),
+    (np.zeros((1, 9)), "inconsistent numbers of samples"),
+    (np.zeros((9, 1, 1)), "1-D or 2-D"),
+])  # fmt: skip
+def test_rows_that_no_regressor_can_learn_are_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        presets.tabular_regressor(**QUICK).fit(np.zeros((9, 2)), y)
+
+
+def test_one_row_leaves_none_to_validate():
+    with pytest.raises(ValueError, match="leave none to validate"):
+        presets.tabular_regressor(**QUICK).fit([[1.0]], [2.0])
+
+
+def test_classes_have_weights_by_their_own_names():
+    X, y = a_table()
+    shares = []
+    for weight in (None, {"yes": 20}, {"no": 20.0}):
+        model = presets.tabular_classifier(**QUICK)
+        model.fit(X, y, class_weight=weight)
+        shares.append((model.predict(X) == "yes").mean())
+    assert shares[2] < shares[0] < shares[1]
+
+
+def test_balanced_classes_weigh_as_much_as_a_dict_says():
+    y = np.repeat([-3, 7], [80, 20])
+    X = np.random.default_rng(0).standard_normal((100, 2)) + y[:, None]
+    proba = []
+    for weight in ("balanced", {-3: 100 / 160, np.int64(7): 100 / 40}):
+        model = presets.tabular_classifier(**QUICK)
+        model.fit(X, y, validation=(X, y), class_weight=weight)
+        proba.append(model.predict_proba(X))
+    assert np.array_equal(*proba)
+
+
+@pytest.mark.parametrize(("preset", "weight", "message"), [
+    (presets.tabular_classifier, {"perhaps": 1}, "'perhaps', which is no class"),
+    (presets.tabular_classifier, {"yes": -1}, "class_weight\\['yes'\\]"),
+    (presets.tabular_classifier, "even", "class_weight"),
+    (presets.tabular_regressor, "balanced", "class_weight is for classes"),
+])  # fmt: skip
+def test_wrong_class_weights_are_refused(preset, weight, message):
+    X, y = a_table(60)
+    y = y if preset is presets.tabular_classifier else np.arange(60.0)
+    with pytest.raises(ValueError, match=message):
+        preset(**QUICK).fit(X, y, class_weight=weight)
+
+
+NOISY = QUICK | {"layers": (fr.Dense(16, "relu"), fr.Dropout(0.3))}
+
+
+def test_classes_are_predicted_by_samples_too():
+    X, y = a_table()
+    model = presets.tabular_classifier(**NOISY)
+    model.fit(X, y)
+    labels, std = model.predict(X, samples=5, return_std=True)
+    p, p_std = model.predict_proba(X, samples=5, return_std=True)
+    assert np.array_equal(labels, model.targets.values[p.argmax(axis=1)])
+    assert np.array_equal(labels, model.predict(X, samples=5))
+    assert np.array_equal(std, np.take_along_axis(p_std, p.argmax(axis=1)[:, None], axis=1)[:, 0])
+    with pytest.raises(ValueError, match="needs samples"):
+        model.predict(X, return_std=True)
+
+
+def test_deviations_of_numbers_are_in_their_units():
+    X = np.random.default_rng(0).standard_normal((200, 3))
+    small, large = presets.tabular_regressor(**NOISY), presets.tabular_regressor(**NOISY)
+    small.fit(X, X[:, 0])
+    large.fit(X, 1e3 * X[:, 0] + 5)
+    std, large_std = (model.predict(X, samples=5, return_std=True)[1] for model in (small, large))
+    assert (std > 0).all()
+    np.testing.assert_allclose(large_std, 1e3 * std, rtol=0.02, atol=1)
 
 
 def test_a_class_that_only_validates_is_refused():
@@ -200,6 +306,35 @@ def test_small_images_are_learned():
     model.fit(images[:1200], y[:1200])
     assert model.evaluate(images[1200:], y[1200:], metrics=("accuracy",))["accuracy"] > 0.93
     assert np.array_equal(model.predict(X[1200:]), model.predict(images[1200:]))
+
+
+def test_images_say_their_shape_to_what_augments_them():
+    rng = np.random.default_rng(0)
+    images, y = rng.random((60, 8, 6)), np.arange(60) % 2
+    augment = (fr.RandomFlip(), fr.RandomShift(shape=(6, 8)), fr.Mixup())
+    proba = []
+    for shape, X in ((None, images), ((8, 6), images), ((8, 6), images.reshape(60, 48))):
+        model = presets.image_classifier(shape, seed=0, epochs=2, augment=augment)
+        model.fit(X, y)
+        assert model.recipe.augmentations(model.inputs.shape) == (fr.RandomFlip(shape=(8, 6)), *augment[1:])
+        proba.append(model.predict_proba(images))
+    assert np.array_equal(proba[0], proba[1])
+    assert np.array_equal(proba[0], proba[2])
+
+
+@pytest.mark.parametrize("shape", [None, (8, 6, 3)])
+def test_images_of_another_shape_are_refused(shape):
+    X, y = np.random.default_rng(0).random((60, 8, 6, 3)), np.arange(60) % 2
+    model = presets.image_classifier(shape, epochs=1, seed=0)
+    model.fit(X, y)
+    assert np.array_equal(model.predict(X), model.predict(X.reshape(60, -1)))
+    for wrong in (np.moveaxis(X, 3, 1), np.moveaxis(X, 1, 2), X[:, :4], X.reshape(60, -1)[:, :9], X.reshape(60, 8, 18)):
+        with pytest.raises(ValueError, match="expected .*8, 6, 3"):
+            model.predict(wrong)
+    with pytest.raises(ValueError, match="images"):
+        model.predict(X[..., None])
+    with pytest.raises(ValueError, match="channels"):
+        presets.image_classifier(shape).fit(np.moveaxis(X, 3, 1), y)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
@@ -263,6 +398,30 @@ def test_data_frames_have_categories_and_blanks():
     model = presets.tabular_classifier(**QUICK)
     model.fit(pd.concat([frame] * 20, ignore_index=True), y)
     np.testing.assert_array_equal(model.predict(frame), y[:3])
+
+
+@pytest.mark.parametrize(("names", "message"), [
+    (["b", "a"], "in that order: .*'a', 'b'"),
+    (["a", "c"], "unseen at fit: .*'c'.*, now missing: .*'b'"),
+    (["a"], "now missing: .*'b'"),
+    (["a", "b", "c"], "unseen at fit: .*'c'"),
+    (["a", "a"], "missing"),
+])  # fmt: skip
+def test_columns_of_other_names_are_refused(names, message):
+    pd = pytest.importorskip("pandas")
+    table = np.arange(120.0).reshape(60, 2)
+    model = presets.tabular_classifier(**QUICK)
+    model.fit(pd.DataFrame(table, columns=["a", "b"]), np.arange(60) % 2)
+    assert model.inputs.names == ("a", "b")
+    model.predict(table)  # an array has no names
+    with pytest.raises(ValueError, match=message):
+        model.predict(pd.DataFrame(np.zeros((3, len(names))), columns=names))
+
+
+def test_columns_of_one_name_are_refused():
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="several columns of the same name"):
+        Table().fit(pd.DataFrame(np.zeros((3, 2)), columns=["a", "a"]))
 
 
 def test_wide_tables_share_their_bins():
