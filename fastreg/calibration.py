@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastreg.data import as_count
+from fastreg.data import as_count, as_numbers
 
 
 class Bins:
@@ -33,11 +33,39 @@ class Bins:
 def calibration(y_true, probabilities, n_bins=15):
     """Return the `Bins` of each sigmoid output; of several classes, those of the predicted one, in a list of one."""
     as_count("n_bins", n_bins)
-    y_true, probabilities = np.asarray(y_true), np.float64(probabilities)
+    y_true, probabilities = as_judged(y_true, probabilities)
+    probabilities = np.float64(probabilities)
     if is_multiclass(y_true, probabilities):
         return [Bins(probabilities.max(axis=1), probabilities.argmax(axis=1) == y_true, n_bins)]
     columns = zip(as_columns(y_true).T, as_columns(probabilities).T, strict=True)
     return [Bins(np.maximum(p, 1 - p), (p > 0.5) == y, n_bins) for y, p in columns]
+
+
+def as_judged(y_true, probabilities):
+    """Return what is true as int64 codes, (n,), or zeros and ones, and its probabilities as an array of floats.
+
+    Raises
+    ------
+    ValueError
+        For what are no numbers, shapes that do not belong together, and codes without a column of probabilities.
+    """
+    y_true, probabilities = as_numbers("y_true", y_true), as_numbers("probabilities", probabilities)
+    several = is_multiclass(y_true, probabilities)
+    if y_true.ndim not in (1, 2) or y_true.shape != (probabilities.shape[:1] if several else probabilities.shape):
+        raise ValueError(
+            f"y_true has shape {y_true.shape}, probabilities {probabilities.shape}: codes (n,) have (n, classes),"
+            " zeros and ones as many as there are of them"
+        )
+    codes = np.arange(probabilities.shape[1] if several else 2)
+    known = np.isin(y_true, codes)
+    if not known.all():
+        place = np.unravel_index(np.argmin(known), known.shape)
+        index = ", ".join(map(str, place))
+        raise ValueError(
+            f"y_true[{index}]={y_true[place]} is none of the codes 0..{len(codes) - 1} of these probabilities"
+        )
+    floats = probabilities.dtype.kind == "f"
+    return y_true.astype(np.int64), probabilities if floats else np.float64(probabilities)
 
 
 def is_multiclass(y_true, probabilities):

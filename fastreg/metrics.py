@@ -1,13 +1,15 @@
 """Figures of merit, by name or as functions. Row weights do not count.
 
 accuracy, r2, mae and pinball are of what `predict` says; log_loss, auc, brier and ece of probabilities: (n, classes),
-or those of a 1 in sigmoid outputs, (n,) or (n, outputs). y_true are codes, (n,), or zeros and ones, (n, outputs).
+or those of a 1 in sigmoid outputs, (n,) or (n, outputs). y_true are codes 0..C-1, (n,), or zeros and ones, (n,
+outputs). Other codes, and shapes that do not belong together, are a ValueError.
 """
 
 import numpy as np
 
-from fastreg.calibration import as_columns, calibration, is_multiclass
+from fastreg.calibration import as_columns, as_judged, calibration, is_multiclass
 from fastreg.checks import check_name
+from fastreg.data import as_numbers
 
 GREATER_IS_BETTER = {
     "accuracy": True,
@@ -37,13 +39,14 @@ def greater_is_better(column):
 
 def accuracy(y_true, prediction):
     """Return the share of right codes; of several outputs, the share of rows in which all are right."""
+    y_true, prediction = _alike(np.asarray(y_true), np.asarray(prediction))
     right = y_true == prediction
     return float(right.all(axis=1).mean() if right.ndim == 2 else right.mean())
 
 
 def r2(y_true, prediction):
     """Return the coefficient of determination, averaged over outputs; 0 for a constant y that is missed."""
-    y_true, prediction = np.float64(y_true), np.float64(prediction)
+    y_true, prediction = _as_numbers(y_true, prediction)
     with np.errstate(over="ignore"):  # of a training that diverges
         residual = ((y_true - prediction) ** 2).sum(axis=0)
     total = ((y_true - y_true.mean(axis=0)) ** 2).sum(axis=0)
@@ -54,14 +57,26 @@ def r2(y_true, prediction):
 
 def mae(y_true, prediction):
     """Return the mean absolute error over rows and outputs."""
-    return float(abs(np.float64(y_true) - prediction).mean())
+    y_true, prediction = _as_numbers(y_true, prediction)
+    return float(abs(y_true - prediction).mean())
 
 
 def pinball(y_true, prediction, levels=(0.5,)):
     """Return the mean over rows and outputs of max(q d, (q - 1) d), d = y_true - prediction, q the output's level."""
-    missing = np.float64(y_true) - prediction
-    levels = np.asarray(levels, np.float64)
+    y_true, prediction = _as_numbers(y_true, prediction)
+    missing, levels = y_true - prediction, np.asarray(levels, np.float64)
     return float(np.maximum(levels * missing, (levels - 1) * missing).mean())
+
+
+def _as_numbers(y_true, prediction):
+    return _alike(np.float64(as_numbers("y_true", y_true)), np.float64(as_numbers("prediction", prediction)))
+
+
+def _alike(y_true, prediction):
+    """Return both if they are of one shape: what NumPy makes of others is no figure of merit."""
+    if y_true.shape != prediction.shape:
+        raise ValueError(f"y_true has shape {y_true.shape}, prediction {prediction.shape}: they must have the same one")
+    return y_true, prediction
 
 
 # ---- of probabilities
@@ -72,20 +87,27 @@ def log_loss(y_true, probabilities):
 
     Probabilities are clipped to [eps, 1 - eps], eps that of their dtype. Of several sigmoid outputs, the mean over all.
     """
-    eps = np.finfo(np.asarray(probabilities).dtype).eps
-    of_truth = _probability_of_truth(np.asarray(y_true), np.float64(probabilities))
+    y_true, probabilities = as_judged(y_true, probabilities)
+    eps = np.finfo(probabilities.dtype).eps
+    of_truth = _probability_of_truth(y_true, np.float64(probabilities))
     return float(-np.log(np.clip(of_truth, eps, 1 - eps)).mean())
 
 
 def brier(y_true, probabilities):
-    """Return the mean squared error of probabilities, summed over classes; of sigmoid outputs, the mean over them.
+    """Return the mean squared error of probabilities, summed over three classes or more.
+
+    Of two classes it is that of class 1, half of the sum: what one sigmoid output has, and scikit-learn's
+    `brier_score_loss`. Of several sigmoid outputs it is the mean over them.
 
     References
     ----------
     Brier, "Verification of forecasts expressed in terms of probability", 1950.
     """
-    y_true, probabilities = np.asarray(y_true), np.float64(probabilities)
+    y_true, probabilities = as_judged(y_true, probabilities)
+    probabilities = np.float64(probabilities)
     if is_multiclass(y_true, probabilities):
+        if probabilities.shape[1] == 2:
+            return brier(y_true, probabilities[:, 1])
         onehot = y_true[:, None] == np.arange(probabilities.shape[1])
         return float(((probabilities - onehot) ** 2).sum(axis=1).mean())
     return float(((probabilities - y_true) ** 2).mean())
@@ -101,7 +123,7 @@ def auc(y_true, probabilities):
     ----------
     Hand and Till, "A simple generalisation of the area under the ROC curve", 2001; Mann and Whitney, 1947.
     """
-    y_true, probabilities = np.asarray(y_true), np.asarray(probabilities)
+    y_true, probabilities = as_judged(y_true, probabilities)
     if is_multiclass(y_true, probabilities):
         y_true = y_true[:, None] == np.arange(probabilities.shape[1])
     columns = zip(as_columns(y_true).T == 1, as_columns(probabilities).T, strict=True)

@@ -148,6 +148,8 @@ class Preset:
         those of y. None before `fit`.
     inputs, targets : fitted encodings
         None before `fit`.
+    classes_ : ndarray (classes,)
+        `targets.values`, by the name that estimators have for it; of a preset for numbers there is none.
     """
 
     def __init__(self, recipe):
@@ -155,6 +157,10 @@ class Preset:
         self.network: Any = None
         self.inputs: Any = None
         self.targets: Any = None
+
+    @property
+    def classes_(self):
+        return self.targets.values
 
     def fit(self, X, y, *, validation=None, sample_weight=None, class_weight=None, n_threads=None, verbose=0):
         """Make a new network by the recipe, and train it.

@@ -44,6 +44,8 @@ def test_brier_is_that_of_scikit_learn(oracle):
     assert metrics.brier(BITS, SURE) == pytest.approx(oracle.brier_score_loss(BITS, SURE), rel=1e-12)
     onehot = np.eye(4)[CODES]
     assert metrics.brier(CODES, MULTI) == pytest.approx(((onehot - MULTI) ** 2).sum() / N, rel=1e-12)
+    assert metrics.brier(CODES, MULTI) == pytest.approx(oracle.brier_score_loss(CODES, MULTI), rel=1e-12)
+    assert metrics.brier(BITS, np.stack([1 - SURE, SURE], axis=1)) == metrics.brier(BITS, SURE)
     by_column = [oracle.brier_score_loss(TABLE_BITS[:, k], TABLE[:, k]) for k in range(3)]
     assert metrics.brier(TABLE_BITS, TABLE) == pytest.approx(np.mean(by_column), rel=1e-12)
 
@@ -94,7 +96,72 @@ def test_nan_gives_nan():
     assert all(np.isnan(f(CODES, p)) for f in (metrics.log_loss, metrics.auc, metrics.brier, metrics.ece))
 
 
+# ---- what they take
+
+
+PREDICTIONS = (metrics.accuracy, metrics.r2, metrics.mae, metrics.pinball)
+PROBABILITIES = (metrics.log_loss, metrics.auc, metrics.brier, metrics.ece)
+of_predictions = pytest.mark.parametrize("metric", PREDICTIONS)
+of_probabilities = pytest.mark.parametrize("metric", PROBABILITIES)
+
+
+@of_probabilities
+def test_lists_and_codes_of_any_type_of_number_are_the_same(metric):
+    wanted = metric(CODES, MULTI)
+    for y in (CODES.tolist(), CODES.astype(np.float32), CODES.astype(np.uint8), CODES.astype(object)):
+        assert metric(y, MULTI.tolist()) == wanted
+    assert metric(BITS.astype(bool), SURE.tolist()) == metric(BITS.astype(float), SURE) == metric(BITS, SURE)
+    assert metric(BITS, SURE.round().astype(int)) == metric(BITS, SURE.round())
+
+
+@of_predictions
+def test_lists_are_arrays(metric):
+    assert metric(BITS.tolist(), CODES.tolist()) == metric(BITS, CODES)
+    assert metrics.accuracy(["a", "b", "b"], ["a", "b", "c"]) == 2 / 3
+
+
+@of_predictions
+@pytest.mark.parametrize("shape", [(N, 1), (N - 1,), (1,), ()])
+def test_predictions_of_another_shape_are_refused(metric, shape):
+    with pytest.raises(ValueError, match=r"y_true has shape \(400,\), prediction .*: they must have the same one"):
+        metric(BITS, np.zeros(shape))
+
+
+@of_probabilities
+@pytest.mark.parametrize(
+    ("y", "p", "message"),
+    [
+        (CODES + 1, MULTI, r"y_true\[\d+\]=4 is none of the codes 0\.\.3"),
+        (CODES - 1, MULTI, r"y_true\[\d+\]=-1 is none of the codes 0\.\.3"),
+        (CODES + 0.5, MULTI, r"y_true\[0\]=\d.5 is none of the codes 0\.\.3"),
+        (np.where(BITS, 1.0, np.nan), SURE, r"y_true\[\d+\]=nan is none of the codes 0\.\.1"),
+        (2 * BITS, SURE, r"y_true\[\d+\]=2 is none of the codes 0\.\.1"),
+        (2 * TABLE_BITS, TABLE, r"y_true\[\d+, \d\]=2 is none of the codes 0\.\.1"),
+        (CODES.astype(str), MULTI, "y_true has dtype <U.*, not numbers"),
+        (CODES.astype(str).astype(object), MULTI, "could not convert '.' .* of y_true to a number"),
+        (CODES[1:], MULTI, r"y_true has shape \(399,\), probabilities \(400, 4\)"),
+        (BITS[1:], SURE, r"y_true has shape \(399,\), probabilities \(400,\)"),
+        (BITS[:, None], SURE, r"y_true has shape \(400, 1\), probabilities \(400,\)"),
+        (TABLE_BITS[:, :2], TABLE, r"y_true has shape \(400, 2\), probabilities \(400, 3\)"),
+    ],
+)
+def test_codes_that_are_none_of_the_probabilities_are_refused(metric, y, p, message):
+    with pytest.raises(ValueError, match=message):
+        metric(y, p)
+
+
 # ---- by name
+
+
+@pytest.mark.parametrize("engine", ["compiled", "reference"])
+def test_a_binary_problem_has_one_brier_score_whatever_the_loss(engine, oracle):
+    bits = (Y > 0).astype(int)
+    for loss, units in (("binary_cross_entropy", 1), ("cross_entropy", 2)):
+        net = fr.Network([fr.Dense(units)], loss=loss, seed=0, engine=engine)
+        net.fit(X, bits, epochs=2)
+        wanted = oracle.brier_score_loss(bits, net.predict_proba(X)[:, 1])
+        assert net.evaluate(X, bits, metrics=["brier"])["brier"] == pytest.approx(wanted, rel=1e-6)
+        assert metrics.brier(bits, net.predict_proba(X)) == pytest.approx(wanted, rel=1e-6)
 
 
 CASES = {

@@ -61,6 +61,32 @@ def test_a_network_and_its_rows(loss, units):
     assert display.bins.error == pytest.approx(net.evaluate(X, y, metrics=["ece"])["ece"], rel=1e-6)
 
 
+@pytest.mark.parametrize("names", [np.array(["ant", "bee", "cow"], object), np.array([3, 5, 9])])
+def test_estimators_and_presets_are_measured_in_their_own_classes(names):
+    estimators = pytest.importorskip("fastreg.estimators")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4))
+    codes = np.argmax(X[:, :3] + rng.normal(size=(200, 3)), axis=1)
+    estimator = estimators.MLPClassifier((), solver="lbfgs", random_state=0).fit(X, names[codes])
+    preset = fr.presets.tabular_classifier(layers=(), epochs=3, seed=0)
+    preset.fit(X, names[codes])
+    for model in (estimator, preset):
+        assert list(model.classes_) == list(names)
+        wanted = metrics.ece(codes, model.predict_proba(X))
+        assert ReliabilityDisplay.from_network(model, X, names[codes].tolist()).bins.error == wanted
+        with pytest.raises(ValueError, match="y has the class"):
+            ReliabilityDisplay.from_network(model, X, np.roll(names, 1)[codes] * 2)
+
+
+def test_an_estimator_of_several_labels_has_zeros_and_ones():
+    estimators = pytest.importorskip("fastreg.estimators")
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    bits = (X[:, :2] > 0).astype(int)
+    model = estimators.MLPClassifier((), solver="lbfgs", random_state=0).fit(X, bits)
+    wanted = metrics.ece(bits.ravel(), model.predict_proba(X).ravel())
+    assert ReliabilityDisplay.from_network(model, X, bits).bins.error == wanted
+
+
 def test_given_axes_and_a_notebook():
     one = Figure().subplots()
     assert draw(ax=one).rows_ax_ is None
@@ -68,6 +94,11 @@ def test_given_axes_and_a_notebook():
     pair = Figure().subplots(2, 1)
     assert draw(ax=pair).rows_ax_ is pair[1]
     assert draw()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_classes_that_are_no_codes_are_refused():
+    with pytest.raises(ValueError, match=r"y_true\[0\]=5 is none of the codes 0\.\.1"):
+        draw(Y + 5)
 
 
 def test_bad_bins():

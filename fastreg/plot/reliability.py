@@ -6,6 +6,7 @@ import numpy as np
 
 from fastreg.calibration import calibration
 from fastreg.plot.display import COLORS, INK, Display, new_figure
+from fastreg.preprocessing import Classes
 
 _ACCURACY, _GAP = COLORS[5], COLORS[1]
 
@@ -44,8 +45,12 @@ class ReliabilityDisplay(Display):
 
     @classmethod
     def from_network(cls, network, X, y, *, n_bins=15, ax=None):
-        """Draw what a network, or an estimator, says of the rows of X; y are codes. See `from_predictions`."""
-        return cls.from_predictions(y, network.predict_proba(X), n_bins=n_bins, ax=ax)
+        """Draw what a network says of the rows of X. See `from_predictions`.
+
+        An estimator or a preset stands for a network as well; y has its classes then, and codes otherwise.
+        """
+        probabilities = network.predict_proba(X)
+        return cls.from_predictions(_as_codes(y, network), probabilities, n_bins=n_bins, ax=ax)
 
     @classmethod
     def from_predictions(cls, y_true, probabilities, *, n_bins=15, ax=None):
@@ -109,3 +114,9 @@ class ReliabilityDisplay(Display):
         share = 100 * bins.counts / bins.counts.sum()
         ax.bar(bins.edges[:-1], share, np.diff(bins.edges), align="edge", color=_ACCURACY, edgecolor="white")
         ax.set_ylabel("rows (%)")
+
+
+def _as_codes(y, model):
+    """Return y as positions in the classes of a model that knows them; of several outputs it has zeros and ones."""
+    y, classes = np.asarray(y), getattr(model, "classes_", None)
+    return y if classes is None or y.ndim != 1 else Classes(np.asarray(classes)).encode(y)
