@@ -20,6 +20,8 @@ from fastreg import kernels
 from fastreg.checks import check_number
 from fastreg.data import as_count
 
+_MOST = 2**31 - 1  # what the kernels count pixels with
+
 
 class Image(NamedTuple):
     """What the columns of a row are: pixel by pixel, row by row, channels last."""
@@ -441,8 +443,8 @@ def _changes_of(array, n_columns, augmentations):
 
 
 def of_shape(augmentation: Any, shape):
-    """Return the augmentation for images of such a shape."""
-    return replace(augmentation, shape=shape)
+    """Return the augmentation for images of such a shape; one that has no shape is as it was."""
+    return replace(augmentation, shape=shape) if hasattr(augmentation, "shape") else augmentation
 
 
 def as_image(shape, n_inputs):
@@ -474,7 +476,10 @@ def check_settings(augmentation, **intervals):
 
 def check_count(augmentation, name, low=0):
     """Check a setting of a frozen dataclass that counts pixels, or times."""
-    number = as_count(f"{type(augmentation).__name__} {name}", getattr(augmentation, name), low)
+    what, given = f"{type(augmentation).__name__} {name}", getattr(augmentation, name)
+    number = as_count(what, given, low)
+    if number > _MOST:
+        raise ValueError(f"{what} must be an int in {low}..{_MOST}, got {given!r}")
     object.__setattr__(augmentation, name, number)
 
 

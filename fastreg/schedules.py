@@ -9,6 +9,7 @@ every machine, as `+ - * /`, `sqrt` and the kernels do and NumPy's own `cos`, `e
 
 from dataclasses import dataclass, field
 from math import factorial, pi
+from numbers import Integral
 
 import numpy as np
 
@@ -193,8 +194,9 @@ class CosLog(Schedule):
     cycles: int = 4
 
     def __post_init__(self):
-        if isinstance(self.cycles, bool) or not isinstance(self.cycles, int) or not 1 <= self.cycles <= 16:
+        if not _is_integer(self.cycles) or not 1 <= self.cycles <= 16:
             raise ValueError(f"cycles must be an integer in 1..16, got {self.cycles!r}")
+        object.__setattr__(self, "cycles", int(self.cycles))
 
     def factor(self, progress):
         waves = _log(1 + (2.0**self.cycles - 1) * progress) / _LOG_2
@@ -258,6 +260,10 @@ class Warmup(Schedule):
         risen = np.minimum(progress / self.share, 1.0)
         after = factors(self.then, np.maximum((progress - self.share) / (1 - self.share), 0.0))
         return (self.start + (1 - self.start) * risen) * after
+
+
+def _is_integer(value):
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _check(schedule, **intervals):

@@ -227,3 +227,19 @@ def test_a_gallery_of_a_row_and_of_colours():
     AugmentationDisplay.from_images(row, [fr.Cutout(shape=(6, 8))], shape=(6, 8))
     with pytest.raises(ValueError, match="no augmentation to show"):
         AugmentationDisplay({}).plot()
+
+
+def test_a_gallery_of_one_technique_and_of_equal_ones():
+    image = np.random.default_rng(0).uniform(size=(4, 6))
+    assert AugmentationDisplay.from_images(image, fr.RandomFlip(), n_versions=1).axes_.shape == (1, 2)
+    equal = AugmentationDisplay.from_images(image, [fr.Brightness()] * 3, n_versions=1)
+    labels = [axes[0].get_ylabel() for axes in equal.axes_]
+    assert labels == ["Brightness\ndelta=0.2", "Brightness\ndelta=0.2\n#2", "Brightness\ndelta=0.2\n#3"]
+
+
+def test_what_no_gallery_shows():
+    image = np.zeros((4, 6))
+    with pytest.raises(ValueError, match=r"Mixup\(alpha=0.2, probability=1.0\) mixes the rows of a batch"):
+        AugmentationDisplay.from_images(image, [fr.RandomFlip(), fr.Mixup()])
+    with pytest.raises(ValueError, match="n_versions must be an int >= 1, got 0"):
+        AugmentationDisplay.from_images(image, fr.RandomFlip(), n_versions=0)

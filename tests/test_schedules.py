@@ -74,6 +74,7 @@ def test_ends_are_exact():
     assert fr.FlatCosine().factor(np.array([0, 0.5, 0.75, 1])).tolist() == [1, 1, 0.5, 0]
     assert fr.Cosine(0.25).factor(np.array([0.0, 1.0])).tolist() == [1, 0.25]
     assert fr.CosLog().factor(np.array([0.0])).tolist() == [0]
+    assert repr(fr.CosLog(np.int64(4))) == "CosLog(cycles=4)"
     assert fr.Warmup(0.5).factor(np.array([0, 0.25, 0.5])).tolist() == [0, 0.5, 1]
 
 

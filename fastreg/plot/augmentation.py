@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import numpy as np
 
-from fastreg.augment import apply, as_image
+from fastreg.augment import Augmentation, apply, as_image
+from fastreg.data import as_count
 from fastreg.plot.display import Display, new_figure
 
 
@@ -39,8 +40,8 @@ class AugmentationDisplay(Display):
         Parameters
         ----------
         image : array (height, width), (height, width, channels), or a row as `fit` takes it
-        augmentations : list of augmentations
-            Each is shown by itself.
+        augmentations : augmentation or list of them
+            Each is shown by itself; those that mix rows cannot be.
         shape : (height, width) or (height, width, channels), optional
             Of a row; None: a square image of one channel or of three.
         n_versions : int >= 1, default 6
@@ -54,14 +55,17 @@ class AugmentationDisplay(Display):
         ------
         ImportError
             Without matplotlib.
+        ValueError
+            For a setting out of its range, and for what is no augmentation of a single image.
         """
+        as_count("n_versions", n_versions)
         image = np.asarray(image, float)
         if image.ndim == 1:
             image = image.reshape(as_image(shape, image.size))
-        rows = {}
-        for augmentation in augmentations:
+        rows: dict = {}
+        for augmentation in [augmentations] if isinstance(augmentations, Augmentation) else augmentations:
             versions = [apply(image[None], augmentation, seed=seed, epoch=epoch)[0] for epoch in range(n_versions)]
-            rows[_title(augmentation)] = np.stack([image, *versions])
+            rows[_unlike(rows, _title(augmentation))] = np.stack([image, *versions])
         return cls(rows).plot()
 
     def plot(self):
@@ -85,6 +89,12 @@ def _title(augmentation):
     settings = {field.name: getattr(augmentation, field.name) for field in fields(augmentation)}
     lines = [f"{name}={value}" for name, value in settings.items() if name != "shape"]
     return "\n".join([type(augmentation).__name__, *lines])
+
+
+def _unlike(titles, title):
+    """Return the title, with a number below it if there is one like it."""
+    alike = sum(other == title or other.startswith(title + "\n#") for other in titles)
+    return f"{title}\n#{alike + 1}" if alike else title
 
 
 def _show(ax, image, original):
