@@ -17,6 +17,7 @@ from fastreg.schedules import Schedule, as_schedule
 
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "sigmoid", "tanh", "softmax", "selu")
 _SYNONYMS = {"linear": "identity", "logistic": "sigmoid"}
+_INTERVALS = {"rate": "[0, 1)", "sigma": "[0, inf)", "value": "(-inf, inf)"}  # of noise
 
 
 class Layer:
@@ -61,10 +62,20 @@ class Parametric(Layer):
 
 
 class Noise(Layer):
-    """A layer that acts in training, and in predictions from samples."""
+    """A layer that acts in training, and in predictions from samples. Its settings are among `_INTERVALS`."""
+
+    schedule: Schedule | None = None
+
+    def __post_init__(self):
+        for name, interval in _INTERVALS.items():
+            if hasattr(self, name):
+                object.__setattr__(self, name, check_number(name, getattr(self, name), interval))
+        as_schedule(f"{type(self).__name__} schedule", self.schedule)
+
+    __repr__ = brief
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dropout(Noise):
     """Inverted dropout: in training each unit is 0 with probability `rate`, the others are scaled up.
 
@@ -81,17 +92,11 @@ class Dropout(Noise):
     rate: float
     schedule: Schedule | None = field(default=None, kw_only=True)
 
-    def __post_init__(self):
-        object.__setattr__(self, "rate", check_number("rate", self.rate, "[0, 1)"))
-        as_schedule("Dropout schedule", self.schedule)
-
-    __repr__ = brief
-
     def lower(self, builder):
         builder.dropout(self.rate, self.schedule)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GaussianNoise(Noise):
     """Additive noise: in training x + sigma * z, z being independent standard normal numbers. (Bishop, 1995.)
 
@@ -105,17 +110,11 @@ class GaussianNoise(Noise):
     sigma: float
     schedule: Schedule | None = field(default=None, kw_only=True)
 
-    def __post_init__(self):
-        object.__setattr__(self, "sigma", check_number("sigma", self.sigma, "[0, inf)"))
-        as_schedule("GaussianNoise schedule", self.schedule)
-
-    __repr__ = brief
-
     def lower(self, builder):
         builder.noise("gaussian_noise", self.sigma, self.schedule)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MultiplicativeNoise(Noise):
     """Multiplicative noise of mean 1: in training x * (1 + sigma * z), z being independent standard normal numbers.
 
@@ -132,17 +131,11 @@ class MultiplicativeNoise(Noise):
     sigma: float
     schedule: Schedule | None = field(default=None, kw_only=True)
 
-    def __post_init__(self):
-        object.__setattr__(self, "sigma", check_number("sigma", self.sigma, "[0, inf)"))
-        as_schedule("MultiplicativeNoise schedule", self.schedule)
-
-    __repr__ = brief
-
     def lower(self, builder):
         builder.noise("multiplicative_noise", self.sigma, self.schedule)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FeatureMask(Noise):
     """In training each number becomes `value` with probability `rate`; unlike in `Dropout` the others stay as they are.
 
@@ -162,18 +155,11 @@ class FeatureMask(Noise):
     value: float = 0.0
     schedule: Schedule | None = field(default=None, kw_only=True)
 
-    def __post_init__(self):
-        object.__setattr__(self, "rate", check_number("rate", self.rate, "[0, 1)"))
-        object.__setattr__(self, "value", check_number("value", self.value, "(-inf, inf)"))
-        as_schedule("FeatureMask schedule", self.schedule)
-
-    __repr__ = brief
-
     def lower(self, builder):
         builder.noise("feature_mask", self.rate, self.schedule, value=self.value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SwapNoise(Noise):
     """In training each number of the input becomes, with probability `rate`, that of another row in its column.
 
@@ -192,17 +178,11 @@ class SwapNoise(Noise):
     rate: float
     schedule: Schedule | None = field(default=None, kw_only=True)
 
-    def __post_init__(self):
-        object.__setattr__(self, "rate", check_number("rate", self.rate, "[0, 1)"))
-        as_schedule("SwapNoise schedule", self.schedule)
-
-    __repr__ = brief
-
     def lower(self, builder):
         builder.input_noise("swap_noise", self.rate, self, self.schedule)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DropConnect(Noise):
     """Drops weights of the `Dense` behind it: in training each is 0 with probability `rate`, the others are scaled up.
 
@@ -219,12 +199,6 @@ class DropConnect(Noise):
 
     rate: float
     schedule: Schedule | None = field(default=None, kw_only=True)
-
-    def __post_init__(self):
-        object.__setattr__(self, "rate", check_number("rate", self.rate, "[0, 1)"))
-        as_schedule("DropConnect schedule", self.schedule)
-
-    __repr__ = brief
 
     def lower(self, builder):
         builder.drop_connect("dropout", self.rate, self.schedule)
