@@ -22,7 +22,8 @@ class CustomLoss(Loss):
     ----------
     function : callable, ``function(outputs, targets) -> (values, gradient)``
         `outputs` are the raw ones of a batch, (n, outputs), in the network's dtype. `targets` are of the same shape, a
-        single column of y being repeated; under link "softmax" with y of codes they are int32 labels (n,). `values` are
+        single column of y being repeated; under link "softmax" with y of codes they are int32 labels (n,), but in
+        training with `Mixup` or `CutMix` those of the blended rows, shares of the classes, (n, outputs). `values` are
         the losses of the rows, (n,), `gradient` their derivatives by the outputs, (n, outputs). Row weights are applied
         to what it returns. It is called once per batch, and for every 256 rows (`engine="reference"`: 1,024) of an
         evaluation.

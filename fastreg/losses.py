@@ -55,7 +55,6 @@ class CrossEntropy(Loss):
         "uniform": the true class has 1 - s + s / C, all others s / C, as in PyTorch and Keras. "others": the true class
         has 1 - s, all others s / (C - 1). Soft targets t accordingly: (1 - s) t + s / C, and
         (1 - s - s / (C - 1)) t + s / (C - 1).
-
     schedule : Schedule, optional
         Multiplies s step by step.
 

@@ -152,7 +152,8 @@ class Network:
             Called after each epoch; True ends the training. See `fastreg.callbacks`.
         metrics : sequence of names, or callables `f(y_true, prediction) -> float`
             Of classifications "accuracy", "log_loss", "auc", "brier", "ece" (see `fastreg.metrics`); of others "r2",
-            "mae", and under `Quantile` "pinball". The row weights do not count in them.
+            "mae", and under `Quantile` "pinball". The row weights do not count in them. Of targets that are rows of
+            probabilities y_true is the most probable class, of soft sigmoid targets whether they are above 0.5.
         augment : list of RandomFlip, Mixup, ..., or callables `f(X, y, rng) -> (X, y)`
             How rows are changed before the network sees them: what `fastreg.augment` has, in this order, in each batch
             and in compiled code; before that, callables once an epoch on the whole table (X, (n, inputs), and y are

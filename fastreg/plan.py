@@ -266,7 +266,7 @@ def _without_link(layers, loss):
         if last is activation and activation.name == "identity":
             return _without_link(layers, loss)  # it hides what stands before it
     if isinstance(layers[-1], Noise):
-        raise ValueError(f"{layers[-1]!r} stands last: dropped outputs cannot be fitted; end with a Dense")
+        raise ValueError(f"{layers[-1]!r} stands last: noise in the outputs cannot be fitted; end with a Dense")
     return layers
 
 

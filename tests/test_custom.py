@@ -235,3 +235,21 @@ def test_it_runs_beside_others_in_threads():
         thread.join()
     assert len(set(results.values())) == 1
     assert len(results) == 4
+
+
+@every_engine
+@pytest.mark.parametrize("mixing", [fr.Mixup(), fr.CutMix()])
+def test_labels_of_blended_rows_are_shares_of_the_classes(engine, mixing):
+    seen = []
+
+    def recorded(outputs, targets):
+        seen.append(targets)
+        return softmax(outputs, targets)
+
+    net = network(CustomLoss(recorded, "softmax"), engine)
+    net.fit(X, LABELS, epochs=1, batch_size=20, augment=[mixing])
+    assert [(targets.shape, targets.dtype) for targets in seen] == [((20, 3), np.float64)] * 3
+    assert all(np.allclose(targets.sum(axis=1), 1) for targets in seen)
+    seen.clear()
+    net.evaluate(X, LABELS)
+    assert {(targets.ndim, targets.dtype.name) for targets in seen} == {(1, "int32")}

@@ -173,7 +173,7 @@ def test_nothing_is_fused_into_what_a_skip_reads():
         ([fr.Dense(4), fr.SwapNoise(0.1), fr.Dense(3)], r"SwapNoise\(rate=0.1\) works on inputs"),
         ([fr.BatchNorm(), fr.SwapNoise(0.1), fr.Dense(3)], "works on inputs"),
         ([fr.DropConnect(0.1), fr.Activation(T), fr.Dense(3)], "directly before the Dense"),
-        ([fr.Dense(3), fr.DropConnect(0.1)], "stands last"),
+        ([fr.Dense(3), fr.DropConnect(0.1)], "stands last: noise in the outputs cannot be fitted"),
         ([fr.Dense(3), fr.GaussianNoise(0.1)], "stands last"),
         ([fr.Residual([fr.Activation(T)])], "at least one Dense"),
         ([fr.BatchNorm(name="a"), fr.Dense(3, name="a")], "two layers are called 'a'"),
