@@ -263,8 +263,9 @@ def test_refusals_have_the_originals_words(home):
     net = home.MLPClassifier(max_iter=2).fit(X, y)
     with pytest.raises(ValueError, match="`y` has classes not in `self.classes_`"):
         net.partial_fit(X, y + 1)
-    with pytest.raises(ValueError, match="The validation set is too small"):
-        home.MLPClassifier(early_stopping=True, validation_fraction=0.004).fit(X, y)
+    if home is fr or VERSION >= (1, 7):  # before, it was train_test_split's word
+        with pytest.raises(ValueError, match="The validation set is too small"):
+            home.MLPClassifier(early_stopping=True, validation_fraction=0.004).fit(X, y)
     with pytest.raises(ValueError, match="classes must be passed on the first call to partial_fit"):
         home.MLPClassifier().partial_fit(X, y)
 
