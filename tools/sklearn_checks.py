@@ -5,10 +5,12 @@
 
 Configurations that scikit-learn's own estimators fail (a learning rate that is too small to fit the checks' tables, a
 weak `alpha` whose probabilities round to 1) are not among them, nor tanh layers that are wide or of (50, 20) units: on
-unscaled noise, with class weights of 10^7 to 1, they give 76 to 86 % of rows the class of which 87 % are demanded. Without pandas, or without that variable, some checks
-skip themselves. One check of classifiers is about `decision_function`, which scikit-learn's own MLPClassifier has not
-either: it is counted as not applicable. So is, where units are dropped, that a row of weight 2 is two rows: these have
-two masks. Five checks follow that scikit-learn's list leaves out. Exit status 1 where anything did not pass.
+unscaled noise, with class weights of 10^7 to 1, they give 76 to 86 % of rows the class of which 87 % are demanded.
+
+Without pandas, or without that variable, some checks skip themselves. Two are counted as not applicable: one about
+`decision_function`, which scikit-learn's own MLPClassifier has not either, and, where units are dropped, that a row of
+weight 2 is two rows: these have two masks. Five checks follow that scikit-learn's list leaves out. Exit status 1 where
+anything did not pass.
 """
 
 import sys
