@@ -47,14 +47,11 @@ class State:
     def exchange(self, weights):
         """Exchange averages of the weights, where the optimizer makes any, for the weights that it moves.
 
-        Only while the engine runs are those in `weights` and the averages in the last buffer; before the first update
-        both are the same.
+        Only while the engine runs are those in `weights` and the averages in the last buffer. Before the first update,
+        which begins the averages, there is nothing to exchange.
         """
-        if self._averages:
-            if self.scalars[0] == 0:
-                self.buffers[-1] = weights
-            else:
-                weights[...], self.buffers[-1] = self.buffers[-1].copy(), weights.copy()
+        if self._averages and self.scalars[0] > 0:
+            weights[...], self.buffers[-1] = self.buffers[-1].copy(), weights.copy()
 
     def start_from(self, weights):
         """Let these be the weights that the optimizer moves, and their averages."""
