@@ -123,3 +123,13 @@ def test_what_is_not_recorded_cannot_be_watched():
 def test_wrong_settings(settings):
     with pytest.raises(ValueError, match="|".join(settings)):
         fr.ReduceOnPlateau(**settings)
+
+
+def test_a_rate_that_is_lower_already_does_not_rise():
+    """By another callback's doing: `lowest` says how far this one goes down, not where the rate must be."""
+    low = fr.ReduceOnPlateau("loss", factor=0.01, patience=1, mode="max")
+    high = fr.ReduceOnPlateau("loss", factor=0.5, patience=1, mode="max", lowest=0.5)
+    history = network().fit(X, Y, epochs=6, optimizer=fr.SGD(0.1), callbacks=[low, high])
+    rates = history["learning_rate"]
+    assert rates[-1] < 0.1 * 0.01
+    assert list(rates) == sorted(rates, reverse=True)
